@@ -1,0 +1,62 @@
+"""The tables as peewee models. schema.sql is the schema; tests/db/test_schema.py keeps the two in agreement.
+
+Queries and invariants live here; no HTTP, no mail, no decisions. Partial indexes stand in schema.sql alone.
+"""
+
+from __future__ import annotations
+
+from models.account import Account, AccountState, OAuthState, Organization, Role, User
+from models.book import Cell, Movement, Pool
+from models.catalog import Deposit, Product
+from models.event import Event, EventState
+from models.group import DepositRole, GroupDeposit, SkuOverride, StockGroup
+from models.run import DirtySku, ItemDeposit, Priority, Run, RunItem, RunType, StockWrite
+
+TABLES = (
+    Organization,
+    User,
+    Account,
+    OAuthState,
+    Deposit,
+    Product,
+    StockGroup,
+    GroupDeposit,
+    SkuOverride,
+    Pool,
+    Cell,
+    Event,
+    DirtySku,
+    Run,
+    RunItem,
+    ItemDeposit,
+    Movement,
+    StockWrite,
+)
+
+__all__ = [
+    "TABLES",
+    "Account",
+    "AccountState",
+    "Cell",
+    "Deposit",
+    "DepositRole",
+    "DirtySku",
+    "Event",
+    "EventState",
+    "GroupDeposit",
+    "ItemDeposit",
+    "Movement",
+    "OAuthState",
+    "Organization",
+    "Pool",
+    "Priority",
+    "Product",
+    "Role",
+    "Run",
+    "RunItem",
+    "RunType",
+    "SkuOverride",
+    "StockGroup",
+    "StockWrite",
+    "User",
+]
