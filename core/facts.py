@@ -1,0 +1,103 @@
+"""What the engine knows about one cell, as plain values: books, readings, events, our own writes.
+
+A *cell* is one (product, deposit) of a group. Quantities are Decimal units, moments aware datetimes in UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+ZERO = Decimal(0)
+
+
+class Role(StrEnum):
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class Mode(StrEnum):
+    SUM = "sum"
+    MIRROR = "mirror"
+
+
+class BalanceKind(StrEnum):
+    PHYSICAL = "physical"
+    VIRTUAL = "virtual"
+
+
+class TargetMovements(StrEnum):
+    WRITE_BACK = "write_back"
+    OVERWRITE = "overwrite"
+
+
+class Purpose(StrEnum):
+    TARGET = "target"
+    WRITE_BACK = "write_back"
+
+
+class Evidence(StrEnum):
+    """What a booked movement rests on: the linked events, or only the balance found."""
+
+    CHAIN = "chain"
+    LEVEL = "level"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A balance as Bling showed it; `at` is the moment before the question left, so it is never too new."""
+
+    physical: Decimal
+    reserved: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What is already explained: `accounted` physical units, reading accepted at `read_at`, last change known."""
+
+    accounted: Decimal
+    reserved: Decimal
+    read_at: datetime
+    changed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StockFact:
+    """One stock event of a cell. `quantity` is signed; None where the event has no before (a count, a deletion).
+
+    `event_id` is Bling's UUIDv7, which gives the order; `at` is the event's own time, never later than its arrival.
+    `reserved` is what the event says is reserved, when it says so.
+    """
+
+    id: str
+    event_id: str
+    quantity: Decimal | None
+    after: Decimal
+    at: datetime
+    reserved: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWrite:
+    """A confirmed write of ours: signed quantity, and the balance it was planned from."""
+
+    id: str
+    quantity: Decimal
+    before: Decimal
+    ended_at: datetime
+    is_echoed: bool = False
+
+    @property
+    def after(self) -> Decimal:
+        return self.before + self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWrite:
+    """A write whose outcome is not known: it may or may not have been applied."""
+
+    quantity: Decimal
+    purpose: Purpose

@@ -1,0 +1,123 @@
+"""One look at one cell: is the difference between the books and Bling a movement, or a balance that is still old?
+
+Bling may show an old balance for some seconds after any change; W, the settle window, is how long. The rules are
+those of DESIGN.md, "Reading".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from core.chain import find_chain
+from core.facts import ZERO, Book, Evidence, OpenWrite, OwnWrite, Seen, StockFact
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look came to.
+
+    `accounted`, `reserved`: the books from now on. `movement`: what others did, with its `evidence`.
+    `doubt`: never positive; what a put-off difference takes off the pool. `put_off`: the difference itself.
+    `done`: ids of events that need no further look; `used`: those that prove the movement.
+    `again_at`: when to look again, with (`must_look`) or without regard to what events say by then.
+    """
+
+    accounted: Decimal
+    reserved: Decimal
+    movement: Decimal = ZERO
+    evidence: Evidence | None = None
+    doubt: Decimal = ZERO
+    put_off: Decimal | None = None
+    done: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
+    again_at: datetime | None = None
+    must_look: bool = False
+    is_baseline: bool = False
+    is_blocked: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the books now say what was read, so that a write may start from them."""
+        return self.put_off is None and not self.is_blocked
+
+
+def look_at_cell(
+    book: Book | None,
+    seen: Seen,
+    events: Sequence[StockFact],
+    writes: Sequence[OwnWrite],
+    open_write: OpenWrite | None,
+    window: timedelta,
+) -> Look:
+    """Compare the books with what was read. `events`: pending ones sorted by event id; `writes`: confirmed ones of ours.
+
+    Without a book, what is there becomes the baseline: it was there before us and is no movement.
+    """
+    if book is None:
+        return _with_newest_event(
+            Look(accounted=seen.physical, reserved=seen.reserved, is_baseline=True), seen, events, writes, None, window
+        )
+    difference = seen.physical - book.accounted
+    if open_write is not None:
+        return _blocked(book, seen, difference, open_write)
+    since = [write for write in writes if write.ended_at >= book.read_at]
+    start = book.accounted - sum((write.quantity for write in since), ZERO)
+    if difference == ZERO:
+        calm = Look(accounted=book.accounted, reserved=seen.reserved)
+        return _with_newest_event(calm, seen, events, since, start, window)
+    chain = find_chain(start, seen.physical, events, since)
+    opens_at = None if book.changed_at is None else book.changed_at + window
+    if chain is None and opens_at is not None and seen.at < opens_at:
+        stale = any(seen.physical == write.before for write in writes if write.ended_at + window > seen.at)
+        return Look(
+            accounted=book.accounted,
+            reserved=seen.reserved,
+            doubt=ZERO if stale else min(ZERO, difference),
+            put_off=difference,
+            again_at=opens_at,
+            must_look=True,
+        )
+    found = Look(
+        accounted=seen.physical,
+        reserved=seen.reserved,
+        movement=difference,
+        evidence=Evidence.LEVEL if chain is None else Evidence.CHAIN,
+        used=() if chain is None else chain.foreign,
+        done=() if chain is None else chain.used,
+    )
+    left = [event for event in events if event.id not in found.done]
+    return _with_newest_event(found, seen, left, (), None, window)
+
+
+def _blocked(book: Book, seen: Seen, difference: Decimal, open_write: OpenWrite) -> Look:
+    """A cell with a write whose outcome is unknown: nothing is booked, and the smaller of the two readings counts."""
+    readings = (difference, difference - open_write.quantity)
+    doubt = ZERO if ZERO in readings else min(ZERO, *readings)
+    return Look(accounted=book.accounted, reserved=seen.reserved, doubt=doubt, is_blocked=True)
+
+
+def _with_newest_event(
+    look: Look,
+    seen: Seen,
+    events: Sequence[StockFact],
+    writes: Sequence[OwnWrite],
+    start: Decimal | None,
+    window: timedelta,
+) -> Look:
+    """Rule 2: where the newest event disagrees with a reading that may be too old for it, look again when it is not.
+
+    The events in question stay pending until then; all others are done.
+    """
+    if not events:
+        return look
+    newest = events[-1]
+    agrees = newest.after == seen.physical or (
+        start is not None and find_chain(start, seen.physical, events, writes, whole=True) is not None
+    )
+    over_at = newest.at + window
+    if agrees or seen.at >= over_at:
+        return replace(look, done=(*look.done, *(event.id for event in events)))
+    return replace(look, again_at=over_at)

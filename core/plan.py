@@ -1,0 +1,246 @@
+"""The decision: from the books and what was just read, what others did, what the pool is, and what to write.
+
+Pure: the same input gives the same plan, the order of the cells does not matter, and planning again after the
+plan was carried out gives no writes. The formulas are those of DESIGN.md, "The books".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from core.facts import (
+    ZERO,
+    BalanceKind,
+    Book,
+    Mode,
+    OpenWrite,
+    OwnWrite,
+    Purpose,
+    Role,
+    Seen,
+    StockFact,
+    TargetMovements,
+)
+from core.look import Look, look_at_cell
+from core.rules import TargetRule, pool_decimals
+from core.rules import apply as apply_rule
+
+
+@dataclass(frozen=True, slots=True)
+class CellInput:
+    """One cell as the planner gets it.
+
+    `key` names it; `position` orders it inside its role; `write_back_position` is its place among the sources that
+    take movements of targets, None when it takes none. `seen` None: it could not be read, for the reason `unread`.
+    `refused`: Bling said no to a write there and nobody has looked into it since.
+    """
+
+    key: str
+    role: Role
+    position: int
+    book: Book | None
+    seen: Seen | None
+    unread: str | None = None
+    rule: TargetRule | None = None
+    write_back_position: int | None = None
+    events: Sequence[StockFact] = ()
+    writes: Sequence[OwnWrite] = ()
+    open_write: OpenWrite | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInput:
+    """One SKU of one group. `owed`: not yet taken by a source (sum); `level`: the pool itself (mirror), None at first."""
+
+    mode: Mode
+    balance: BalanceKind
+    target_movements: TargetMovements
+    owed: Decimal
+    level: Decimal | None
+    seed: str | None
+    cells: Sequence[CellInput]
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A relative write that is wanted: `quantity` is signed, `before` the balance it starts from."""
+
+    key: str
+    quantity: Decimal
+    before: Decimal
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """What to record and what to write, in the order to write it.
+
+    `looks`: per cell that was read. `available`: A, None while something the pool needs was never read. `wanted`:
+    the physical balance each target should show. `held`: cells that should change but may not now, with the reason.
+    `missing`: cells the pool needs that could not be read, with the reason; while there are any, nothing is raised.
+    """
+
+    looks: Mapping[str, Look]
+    owed: Decimal
+    level: Decimal | None
+    available: Decimal | None
+    wanted: Mapping[str, Decimal]
+    wishes: tuple[Wish, ...]
+    held: Mapping[str, str]
+    missing: Mapping[str, str]
+    again_at: datetime | None
+    must_look: bool
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the world differs from the books or from what the rule asks for."""
+        return (
+            bool(self.wishes)
+            or self.again_at is not None
+            or any(look.movement != ZERO or look.is_baseline for look in self.looks.values())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """A cell after its look: what counts from here on."""
+
+    cell: CellInput
+    look: Look | None
+    accounted: Decimal
+    reserved: Decimal
+
+    @property
+    def is_writable(self) -> bool:
+        return self.look is not None and self.look.is_settled and not self.cell.refused
+
+    @property
+    def obstacle(self) -> str:
+        """Why this cell cannot be written now."""
+        if self.look is None:
+            return self.cell.unread or "unreadable"
+        if self.look.is_blocked:
+            return "unknown_write"
+        return "put_off" if self.look.put_off is not None else "rejected"
+
+
+def plan_pool(pool: PoolInput) -> PoolPlan:
+    """Decide what to book and what to write for one SKU of one group.
+
+    1. Look at every cell that was read: movements, put-off differences, baselines.
+    2. Work out the pool, with the last known value of what could not be read.
+    3. Wish for write-backs of what is owed, then for decreases, then for increases.
+    """
+    virtual = pool.balance is BalanceKind.VIRTUAL
+    cells = sorted(pool.cells, key=lambda cell: (cell.role is Role.TARGET, cell.position, cell.key))
+    looks = {
+        cell.key: look_at_cell(cell.book, cell.seen, cell.events, cell.writes, cell.open_write, pool.window)
+        for cell in cells
+        if cell.seen is not None
+    }
+    again = [look.again_at for look in looks.values() if look.again_at is not None]
+    missing = {
+        cell.key: cell.unread or "unreadable"
+        for cell in cells
+        if cell.seen is None and (cell.role is Role.SOURCE or (virtual and cell.book is None))
+    }
+    never_read = [cell for cell in cells if cell.seen is None and cell.book is None]
+    now = [_now(cell, looks.get(cell.key), virtual) for cell in cells if cell not in never_read]
+    targets = [one for one in now if one.cell.role is Role.TARGET]
+    sources = [one for one in now if one.cell.role is Role.SOURCE]
+
+    moved = sum((one.look.movement for one in targets if one.look is not None), ZERO)
+    overwrite = pool.target_movements is TargetMovements.OVERWRITE
+    owed, level = pool.owed, pool.level
+    if pool.mode is Mode.MIRROR:
+        level = _seeded(pool, now) if level is None else level + (ZERO if overwrite else moved)
+    elif not overwrite:
+        owed += moved
+
+    pool_unknown = any(cell.role is Role.SOURCE or virtual for cell in never_read)
+    if pool_unknown or (pool.mode is Mode.MIRROR and level is None) or not targets or (not sources and level is None):
+        return PoolPlan(looks, owed, level, None, {}, (), {}, missing, min(again, default=None), _must_look(looks))
+
+    available = _available(pool, level, owed, sources, targets)
+    decimals = pool_decimals(value for one in now for value in (one.accounted, one.reserved))
+    wishes: list[Wish] = []
+    held: dict[str, str] = {}
+    owed = _wish_write_backs(owed, sources, wishes, held)
+    wanted: dict[str, Decimal] = {}
+    for target in targets:
+        wanted[target.cell.key] = apply_rule(target.cell.rule or TargetRule(), available, decimals) + target.reserved
+        _wish_target(target, wanted[target.cell.key], bool(missing), wishes, held)
+    wishes.sort(key=lambda wish: (wish.purpose is Purpose.TARGET, wish.quantity > ZERO))
+    return PoolPlan(
+        looks, owed, level, available, wanted, tuple(wishes), held, missing, min(again, default=None), _must_look(looks)
+    )
+
+
+def _must_look(looks: Mapping[str, Look]) -> bool:
+    return any(look.must_look for look in looks.values())
+
+
+def _now(cell: CellInput, look: Look | None, virtual: bool) -> _Now:
+    if look is not None:
+        return _Now(cell, look, look.accounted, look.reserved if virtual else ZERO)
+    assert cell.book is not None  # cells neither read nor ever read are left out by the caller
+    return _Now(cell, None, cell.book.accounted, cell.book.reserved if virtual else ZERO)
+
+
+def _seeded(pool: PoolInput, now: Sequence[_Now]) -> Decimal | None:
+    """A mirror pool starts as the balance of its seed, or of the first target whose account has the SKU."""
+    if any(cell.key == pool.seed and cell.seen is None and cell.book is None for cell in pool.cells):
+        return None
+    first = next((one for one in now if one.cell.key == pool.seed), now[0] if now else None)
+    return None if first is None else first.accounted
+
+
+def _available(
+    pool: PoolInput, level: Decimal | None, owed: Decimal, sources: Sequence[_Now], targets: Sequence[_Now]
+) -> Decimal:
+    """A: what the targets may show of the pool."""
+    base = level if level is not None else sum((one.accounted - one.reserved for one in sources), ZERO)
+    open_write_backs = sum(
+        (
+            one.cell.open_write.quantity
+            for one in sources
+            if one.cell.open_write is not None and one.cell.open_write.purpose is Purpose.WRITE_BACK
+        ),
+        ZERO,
+    )
+    doubts = sum((one.look.doubt for one in (*sources, *targets) if one.look is not None), ZERO)
+    return base - sum((one.reserved for one in targets), ZERO) + owed + open_write_backs + doubts
+
+
+def _wish_write_backs(owed: Decimal, sources: Sequence[_Now], wishes: list[Wish], held: dict[str, str]) -> Decimal:
+    """Give what is owed to the first source in order of preference that can take it; return what stays owed."""
+    takers = sorted(
+        (one for one in sources if one.cell.write_back_position is not None),
+        key=lambda one: (one.cell.write_back_position, one.cell.key),
+    )
+    if owed == ZERO or not takers:
+        return owed
+    for taker in takers:
+        if taker.is_writable:
+            wishes.append(Wish(taker.cell.key, owed, taker.accounted, Purpose.WRITE_BACK))
+            return ZERO
+        held[taker.cell.key] = taker.obstacle
+    return owed
+
+
+def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[Wish], held: dict[str, str]) -> None:
+    quantity = wanted - target.accounted
+    if quantity == ZERO:
+        return
+    if not target.is_writable:
+        held[target.cell.key] = target.obstacle
+    elif lower_only and quantity > ZERO:
+        held[target.cell.key] = "lower_only"
+    else:
+        wishes.append(Wish(target.cell.key, quantity, target.accounted, Purpose.TARGET))
+
