@@ -68,7 +68,7 @@ def create(database: Database, schema: str, migrations: list[Migration]) -> bool
             return False
         if taken := existing & set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema)):
             raise ForeignDatabase(
-                f"The database already has tables of another program: {', '.join(sorted(taken))}. Nothing was changed."
+                f"O banco de dados já tem tabelas de outro programa: {', '.join(sorted(taken))}. Nada foi alterado."
             )
         _execute(database, schema)
         for migration in migrations:

@@ -40,4 +40,5 @@ class Event(Table):
     attempts = IntegerField(default=0)
     body = TextField()
 
-
+    class Meta:
+        indexes = ((("account", "id"), False),)

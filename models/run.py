@@ -123,3 +123,6 @@ class StockWrite(Table):
     planned_at = MomentField()
     sent_at = MomentField(null=True)
     ended_at = MomentField(null=True)
+
+    class Meta:
+        indexes = ((("cell_id", "id"), False),)
