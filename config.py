@@ -34,6 +34,7 @@ class ConfigError(SystemExit):
 @dataclass(frozen=True)
 class Config:
     app_env: str
+    host: str
     port: int
     public_url: str
     log_level: str
@@ -76,6 +77,7 @@ class Config:
         var_dir = Path(env.text("VAR_DIR") or ROOT / "var").absolute()
         config = {
             "app_env": app_env,
+            "host": env.text("HOST") or "0.0.0.0",  # noqa: S104  The host's router comes from outside.
             "port": port,
             "public_url": env.http_url("PUBLIC_URL", f"http://localhost:{port}"),
             "log_level": env.choice("LOG_LEVEL", "INFO", LOG_LEVELS),
@@ -275,3 +277,20 @@ def _read_secret(path: Path) -> str:
     if not secret:
         raise ConfigError(f"EstoqueUni cannot start: {path} is empty; restore it or delete it to have a new one made.")
     return secret
+
+
+_active: Config | None = None
+
+
+def activate(config: Config) -> Config:
+    """Make this the configuration of the process; whoever starts a program (create_app, start_process) calls it."""
+    global _active
+    _active = config
+    return config
+
+
+def current() -> Config:
+    """The configuration that this process was started with."""
+    if _active is None:
+        raise RuntimeError("the process has no configuration yet: activate() comes first")
+    return _active
