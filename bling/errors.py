@@ -16,7 +16,7 @@
     ├── WriteOutcomeUnknown    a write left and nobody knows the rest: settle it by looking, never repeat it
     └── RefreshOutcomeUnknown  a token refresh left and its answer is lost: try later, one at a time
 
-After a write, WriteOutcomeUnknown is the only one of these that leaves a doubt; each of the others means "certainly not applied".
+After a write, only WriteOutcomeUnknown leaves a doubt; each of the others means "certainly not applied".
 Messages carry the request (method and path) and at most 100 characters of foreign text, never a token.
 """
 
@@ -31,7 +31,7 @@ _SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_.~-]{40,}")
 
 
 def quote_foreign(text: object) -> str:
-    """Somebody else's text made safe for logs and pages: on one line, short, without anything that looks like a token."""
+    """Somebody else's text made safe for logs and pages: one short line, without anything that looks like a token."""
     line = " ".join(_SECRET_LIKE.sub("[…]", str(text)).split())
     return "".join(char for char in line if char.isprintable())[:MAX_FOREIGN_TEXT]
 

@@ -21,7 +21,8 @@ def should_retry_read(
 ) -> bool:
     """Whether a failed read deserves another attempt; `status` is None when no answer came at all.
 
-    Refusals (4xx) are final, because a client that repeats them walks into Bling's IP block; 429 and 408 only ask for time.
+    Refusals (4xx) are final, because a client that repeats them walks into Bling's IP block; 429 and 408 only ask
+    for time.
     """
     is_passing = status is None or status in (408, 429) or status >= 500
     return is_passing and attempt < attempts and elapsed_s + wait_s <= budget_s

@@ -23,6 +23,8 @@ def to_quantity(value: Decimal | int | str) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
         raise ValueError(f"a quantity is a Decimal, an int or a numeral, not {type(value).__name__}")
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(f"not a usable quantity: {value[:40]!r}")
     try:
         number = Decimal(value)
         rounded = number.quantize(_STEP, context=_CONTEXT) if number.is_finite() else None
@@ -36,7 +38,7 @@ def to_quantity(value: Decimal | int | str) -> Decimal:
 
 
 def to_millionths(quantity: Decimal) -> int:
-    """The quantity as a whole number of millionths; ValueError if it has more than six places (rounding is to_quantity's)."""
+    """The quantity in millionths; ValueError if it has more than six places, because rounding is to_quantity's job."""
     if to_quantity(quantity) != quantity:
         raise ValueError(f"quantity with more than {SCALE} places: {str(quantity)[:40]!r}")
     return int(quantity.scaleb(SCALE, context=_CONTEXT))

@@ -1,4 +1,7 @@
-"""What Bling tells us and what we ask of it, as plain immutable values. Quantities are exact Decimals (core/quantity.py)."""
+"""What Bling tells us and what we ask of it, as plain immutable values.
+
+Quantities are exact Decimals as core/quantity.py makes them.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,10 @@ class DepositBalance:
 
 @dataclass(frozen=True, slots=True)
 class ProductBalance:
-    """One reading of a product. A deposit that is not among `deposits` is unknown, not zero (see bling.payloads.find_deposit_balance)."""
+    """One reading of a product.
+
+    A deposit that is not among `deposits` is unknown, not zero (bling.payloads.find_deposit_balance).
+    """
 
     product_id: int
     physical_total: Decimal

@@ -1,0 +1,266 @@
+"""OAuth: the calls to Bling's token address, and access tokens that are always fresh enough.
+
+The rule it guards: a refresh token rotates, and two refreshes with the same one lose the authorization. So one process
+at a time refreshes an account, under a claim that all of them share, and looks again before it does.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+from urllib.parse import urlencode
+
+from bling.errors import (
+    AppRefused,
+    AuthExpired,
+    AuthLost,
+    BlingError,
+    CodeRefused,
+    RefreshOutcomeUnknown,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from bling.payloads import PayloadError, parse_fault, parse_json, parse_tokens
+from bling.transport import Transport, refusal_of
+from bling.wire import Answer, NoAnswer
+from core.backoff import delay_s
+from core.values import Tokens
+
+log = logging.getLogger(__name__)
+
+TOKEN_PATH = "/oauth/token"  # noqa: S105
+REVOKE_PATH = "/oauth/revoke"
+REFRESH_LEAD_S = 300
+REFRESH_LEAD_SHARE = 0.2
+# A claim must outlive the slowest refresh (time-outs included) and the storing of its result.
+REFRESH_CLAIM_S = 90
+# How long nobody refreshes after a failure. Bling blocks an IP address that asks for more than 20 tokens a minute.
+REST_AFTER_FAILURE_S = 15.0
+REST_AFTER_NO_CONNECTION_S = 1.0
+# A token refused this soon after it was issued will not get better by another refresh.
+YOUNG_TOKEN_S = 15
+_SAVE_ATTEMPTS = 5
+
+
+def authorize_url(authorize_address: str, client_id: str, state: str) -> str:
+    """Where to send the merchant's browser; Bling takes redirect address and scopes from the app's registration."""
+    if not state:
+        raise ValueError("state must not be empty")
+    return f"{authorize_address}?{urlencode({'response_type': 'code', 'client_id': client_id, 'state': state})}"
+
+
+class OAuthClient:
+    """The token address, on behalf of one registered app."""
+
+    def __init__(
+        self, transport: Transport, client_id: str, client_secret: str, *, utcnow: Callable[[], datetime]
+    ) -> None:
+        self._transport = transport
+        self._credentials = (client_id, client_secret)
+        self._utcnow = utcnow
+
+    def exchange_code(self, code: str) -> Tokens:
+        """Raises CodeRefused, AppRefused, or Unavailable; after the latter the code may be spent: authorize again."""
+        request = "POST /oauth/token (code)"
+        form = {"grant_type": "authorization_code", "code": code}
+        try:
+            return self._obtain(request, form, refused=CodeRefused)
+        except NoAnswer as broken:
+            raise Unavailable(request, str(broken)) from broken
+        except PayloadError as error:
+            raise UnexpectedAnswer(request, str(error)) from error
+
+    def refresh(self, refresh_token: str) -> Tokens:
+        """Raises AuthLost, AppRefused, Unavailable (surely not refreshed) or RefreshOutcomeUnknown."""
+        request = "POST /oauth/token (refresh)"
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        try:
+            return self._obtain(request, form, refused=AuthLost)
+        except NoAnswer as broken:
+            failure = RefreshOutcomeUnknown if broken.has_left else Unavailable
+            raise failure(request, str(broken)) from broken
+        except PayloadError as error:
+            raise RefreshOutcomeUnknown(request, str(error)) from error
+        except (Unavailable, UnexpectedAnswer) as error:
+            raise RefreshOutcomeUnknown(request, error.reason, status=error.status) from error
+
+    def revoke(self, token: str, hint: str = "refresh_token") -> None:
+        """Ends the authorization; a token that Bling knows no more counts as revoked."""
+        request = "POST /oauth/revoke"
+        try:
+            answer = self._post(REVOKE_PATH, {"token": token, "token_type_hint": hint})
+        except NoAnswer as broken:
+            raise Unavailable(request, str(broken)) from broken
+        if not 200 <= answer.status < 300 and not _is_token_unknown(answer):
+            raise _app_or_other_refusal(request, answer)
+
+    def _post(self, path: str, form: Mapping[str, str]) -> Answer:
+        return self._transport.post_form(path, form, self._credentials)
+
+    def _obtain(self, request: str, form: Mapping[str, str], refused: type[BlingError]) -> Tokens:
+        asked_at = self._utcnow()  # The lifetime counts from here: an early refresh is harmless, a late one is not.
+        answer = self._post(TOKEN_PATH, form)
+        if 200 <= answer.status < 300:
+            return parse_tokens(parse_json(answer.body or b""), asked_at)
+        if _is_token_unknown(answer):
+            fault = parse_fault(answer.body or b"")
+            raise refused(request, fault.text, status=answer.status, type=fault.type)
+        raise _app_or_other_refusal(request, answer)
+
+
+def _is_token_unknown(answer: Answer) -> bool:
+    """Whether Bling says that the code or token is not (or no more) good, as RFC 6749 words it or by a plain 400."""
+    type_ = parse_fault(answer.body or b"").type.lower()
+    if answer.status == 400:
+        return type_ not in ("invalid_client", "unauthorized_client", "unsupported_grant_type")
+    return answer.status == 401 and type_ in ("invalid_grant", "invalid_token")
+
+
+def _app_or_other_refusal(request: str, answer: Answer) -> BlingError:
+    if answer.status in (400, 401):
+        fault = parse_fault(answer.body or b"")
+        return AppRefused(request, fault.text, status=answer.status, type=fault.type)
+    return refusal_of(request, answer)
+
+
+class TokenStore(Protocol):
+    """The tokens of one account, shared by all processes."""
+
+    def load(self) -> Tokens:
+        """The newest tokens; raises AuthLost if the account has none."""
+
+    def try_claim_refresh(self) -> bool:
+        """Take the one right to refresh, for REFRESH_CLAIM_S at most; False if somebody holds it."""
+
+    def save(self, tokens: Tokens) -> None:
+        """Replace the tokens, durably, before returning."""
+
+    def release(self, after_s: float = 0.0) -> None:
+        """Give the claim back, if it is still ours; with `after_s`, nobody gets it before that many seconds."""
+
+    def mark_lost(self, reason: str) -> None:
+        """The merchant has to reconnect the account."""
+
+
+class TokenSource:
+    """Access tokens for one account; refreshes them when it is time."""
+
+    def __init__(
+        self,
+        store: TokenStore,
+        oauth: OAuthClient,
+        *,
+        utcnow: Callable[[], datetime],
+        wait_limit_s: float = 15.0,
+        look_every_s: float = 0.2,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._oauth = oauth
+        self._utcnow = utcnow
+        self._wait_limit_s = wait_limit_s
+        self._look_every_s = look_every_s
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._known: Tokens | None = None
+
+    def access_token(self) -> str:
+        """A token that is still valid for a while. Raises AuthLost, AppRefused, Unavailable or RefreshOutcomeUnknown.
+
+        While a refresh is under way elsewhere, or has failed, the old token serves as long as it lasts.
+        """
+        tokens = self._known
+        if tokens is None or self._is_due(tokens):
+            tokens = self._known = self._store.load()
+        if not self._is_due(tokens):
+            return tokens.access_token
+        try:
+            return self._renew(tokens, self._is_due, may_keep=self._is_valid)
+        except (Unavailable, RefreshOutcomeUnknown, AppRefused) as error:
+            if not self._is_valid(tokens):
+                raise
+            log.warning("going on with a token that ends at %s: %s", tokens.expires_at.isoformat(), error)
+            return tokens.access_token
+
+    def token_refused(self, access_token: str) -> str:
+        """The token to try instead of one that the API refused with 401.
+
+        Refreshes only if the store still has the refused one. Raises AuthExpired if that one was issued just now.
+        """
+        tokens = self._known = self._store.load()
+        if tokens.access_token != access_token:
+            return self.access_token()
+        age = self._utcnow() - (tokens.expires_at - timedelta(seconds=tokens.lifetime_s))
+        if age < timedelta(seconds=YOUNG_TOKEN_S):
+            raise AuthExpired("token check", "Bling refuses a token that it issued just now", status=401)
+        return self._renew(tokens, lambda stored: stored.access_token == access_token, may_keep=lambda _: False)
+
+    def _renew(self, tokens: Tokens, is_stale: Callable[[Tokens], bool], may_keep: Callable[[Tokens], bool]) -> str:
+        """Refresh if nobody else does; else keep the token if it may be kept, else wait for the other's result."""
+        give_up_at = self._monotonic() + self._wait_limit_s
+        while not self._store.try_claim_refresh():
+            if may_keep(tokens):
+                return tokens.access_token
+            if self._monotonic() >= give_up_at:
+                raise Unavailable("token refresh", "another process has been refreshing for too long")
+            self._sleep(self._look_every_s)
+            tokens = self._known = self._store.load()
+            if not is_stale(tokens):
+                return tokens.access_token
+        tokens = self._known = self._refresh_claimed(is_stale)
+        return tokens.access_token
+
+    def _refresh_claimed(self, is_stale: Callable[[Tokens], bool]) -> Tokens:
+        rest_s = REST_AFTER_FAILURE_S
+        try:
+            # Whoever held the claim before us may have refreshed since we last looked.
+            tokens = self._store.load()
+            if is_stale(tokens):
+                tokens = self._refresh(tokens)
+            rest_s = 0.0
+            return tokens
+        except Unavailable:
+            rest_s = REST_AFTER_NO_CONNECTION_S
+            raise
+        finally:
+            self._store.release(rest_s)
+
+    def _refresh(self, tokens: Tokens) -> Tokens:
+        try:
+            renewed = self._oauth.refresh(tokens.refresh_token)
+        except AuthLost as error:
+            return self._newer_than(tokens, error)
+        self._save(renewed)
+        return renewed
+
+    def _newer_than(self, refused: Tokens, error: AuthLost) -> Tokens:
+        """Tokens that somebody stored in the meantime; without such the authorization is lost."""
+        tokens = self._store.load()
+        if tokens.refresh_token == refused.refresh_token:
+            self._store.mark_lost(error.reason)
+            raise error
+        return tokens
+
+    def _save(self, tokens: Tokens) -> None:
+        """Stubborn: the new refresh token exists nowhere else, and the old one is spent."""
+        for attempt in range(1, _SAVE_ATTEMPTS):
+            try:
+                return self._store.save(tokens)
+            except Exception:
+                log.exception("storing refreshed tokens failed, attempt %d", attempt)
+                self._sleep(delay_s(attempt, self._jitter()))
+        return self._store.save(tokens)
+
+    def _is_due(self, tokens: Tokens) -> bool:
+        lead_s = min(REFRESH_LEAD_S, REFRESH_LEAD_SHARE * tokens.lifetime_s)
+        return self._utcnow() >= tokens.expires_at - timedelta(seconds=lead_s)
+
+    def _is_valid(self, tokens: Tokens) -> bool:
+        return self._utcnow() < tokens.expires_at
