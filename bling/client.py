@@ -132,14 +132,17 @@ class BlingClient:
         result.absent.update(missing)
         return result
 
-    def create_movement(self, order: MovementOrder) -> int:
+    def create_movement(self, order: MovementOrder, before_leaving: Callable[[], None] | None = None) -> int:
         """Create one stock movement and return Bling's id of it.
 
         Leaves once. Only a 401, which certainly applied nothing, is followed by one more try with a new token.
-        Of the errors raised, only WriteOutcomeUnknown leaves a doubt.
+        Of this package's errors, only WriteOutcomeUnknown leaves a doubt. `before_leaving` is called right before
+        each try leaves, after all waiting; what it raises stops the request.
         """
         body = encode_movement(order)
-        return self._authorized(lambda caller: self._transport.write(caller, "/estoques", body, parse_created_id))
+        return self._authorized(
+            lambda caller: self._transport.write(caller, "/estoques", body, parse_created_id, before_leaving)
+        )
 
     def _ask_all_filters(self, ids: Iterable[int], hints: Mapping[int, int], result: BalancesResult) -> None:
         to_ask = {id_: _order_of_filters(hints.get(id_)) for id_ in sorted(ids)}

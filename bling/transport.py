@@ -106,10 +106,23 @@ class Transport:
                 raise failure
             self._sleep(wait_s)
 
-    def write(self, caller: Caller, path: str, body: bytes, parse: Callable[[object], T]) -> T:
-        """POST exactly once. Of the errors it raises, only WriteOutcomeUnknown leaves a doubt."""
+    def write(
+        self,
+        caller: Caller,
+        path: str,
+        body: bytes,
+        parse: Callable[[object], T],
+        before_leaving: Callable[[], None] | None = None,
+    ) -> T:
+        """POST exactly once. Of the errors of this package that it raises, only WriteOutcomeUnknown leaves a doubt.
+
+        `before_leaving` is called when the turn has come, right before the request leaves; what it raises stops the
+        request.
+        """
         request = f"POST {path}"
         ticket = caller.pacer.wait_turn(caller.account_id)
+        if before_leaving is not None:
+            before_leaving()
         try:
             return _read_value(request, self._send(caller, ticket, "POST", path, body), parse)
         except NoAnswer as broken:
