@@ -15,7 +15,7 @@ import config
 
 
 class SecretUnreadable(Exception):
-    """The sealed value was made with a key that is gone, for another row, or was damaged. It never says what is inside."""
+    """The value was sealed with a key that is gone or for another row, or was damaged. Never tells what is inside."""
 
 
 def seal(text: str, *, owner_id: str) -> str:
