@@ -1,0 +1,50 @@
+"""A real HTTP server around a `Bling`, threaded, for tests and for `python -m sandbox`."""
+
+from __future__ import annotations
+
+import threading
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from .app import create_app
+from .bling import Bling
+
+
+class Server:
+    """Serves until `stop()`; `url` is where."""
+
+    def __init__(self, bling: Bling, host: str, port: int) -> None:
+        self.bling = bling
+        self._server = make_server(host, port, create_app(bling), threaded=True, request_handler=_QuietHandler)
+        # A burst of connections must wait, not be refused; the default backlog of 128 is small for that.
+        self._server.socket.listen(1024)
+        self.port: int = self._server.server_port
+        self.url = f"http://{host}:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def start(self) -> Server:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """The page shows the requests; the log keeps quiet about them."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+def serve(bling: Bling, port: int = 0, host: str = "127.0.0.1") -> Server:
+    """Start serving; port 0 takes a free one. OSError when the port is taken."""
+    return Server(bling, host, port).start()
