@@ -50,9 +50,9 @@ class AccessTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BalancesResult:
-    """`absent` ids were in no answer, twice: their balance is unknown. `filters` says under which filter each was found.
+    """`absent` ids were in no answer, twice: their balance is unknown.
 
-    Give `filters` as hints to the next call, and the products will be found at the first attempt.
+    `filters` says under which filter each product was found; as the next call's hints they save attempts.
     """
 
     found: dict[int, ProductBalance]
@@ -84,13 +84,9 @@ class BlingClient:
     def list_deposits(self) -> list[Deposit]:
         """All deposits, switched off ones included."""
 
-        def parse_page(payload: object) -> tuple[list[Deposit], int]:
-            page = parse_deposits(payload)
-            return page, len(page)
-
         known: dict[int, Deposit] = {}
         for situation in (1, 0):
-            for deposit in self._pages("/depositos", [("situacao", situation)], parse_page, lambda entry: entry.id):
+            for deposit in self._pages("/depositos", [("situacao", situation)], parse_deposits):
                 known.setdefault(deposit.id, deposit)
         return list(known.values())
 
@@ -103,7 +99,7 @@ class BlingClient:
         if changed_since and self._utcnow() - changed_since < _MAX_LOOK_BACK:
             local = changed_since.astimezone(BLING_TIME_ZONE)
             query.append(("dataAlteracaoInicial", local.strftime("%Y-%m-%d %H:%M:%S")))
-        return self._pages("/produtos", query, parse_products, lambda product: product.id)
+        return self._pages("/produtos", query, parse_products)
 
     def get_products(self, ids: Collection[int]) -> dict[int, Product]:
         """The products that Bling knows among `ids`; one that is missing does not exist or is a service."""
@@ -113,8 +109,8 @@ class BlingClient:
             batch = _take_batch(waiting)
             waiting = waiting[len(batch) :]
             query: list[tuple[str, str | int]] = [("criterio", 5), ("tipo", "T"), ("pagina", 1), ("limite", PAGE_SIZE)]
-            page, _ = self._read("/produtos", [*query, *((_IDS, id_) for id_ in batch)], parse_products)
-            known.update((product.id, product) for product in page if product.id in batch)
+            page = self._read("/produtos", [*query, *((_IDS, id_) for id_ in batch)], parse_products)
+            known.update((id_, product) for id_, product in page.items() if product and id_ in batch)
         return known
 
     def get_balances(self, ids: Collection[int], hints: Mapping[int, int] | None = None) -> BalancesResult:
@@ -164,25 +160,20 @@ class BlingClient:
                     del to_ask[id_]
 
     def _pages(
-        self,
-        path: str,
-        query: list[tuple[str, str | int]],
-        parse: Callable[[object], tuple[list[T], int]],
-        id_of: Callable[[T], int],
+        self, path: str, query: list[tuple[str, str | int]], parse: Callable[[object], Mapping[int, T | None]]
     ) -> Iterator[T]:
         """The entries of all pages, each once; Bling names no total, so a page that is not full is the last."""
         seen: set[int] = set()
         number = 1
         while True:
-            page_query = [*query, ("pagina", number), ("limite", PAGE_SIZE)]
-            entries, count = self._read(path, page_query, parse)
-            fresh = {id_of(entry): entry for entry in entries if id_of(entry) not in seen}
-            seen.update(fresh)
-            yield from fresh.values()
-            if count < PAGE_SIZE:
+            page = self._read(path, [*query, ("pagina", number), ("limite", PAGE_SIZE)], parse)
+            fresh = page.keys() - seen
+            yield from (entry for id_, entry in page.items() if entry is not None and id_ in fresh)
+            if len(page) < PAGE_SIZE:
                 return
-            if entries and not fresh:
+            if not fresh:
                 raise UnexpectedAnswer(f"GET {path}", f"page {number} repeats what came before")
+            seen |= fresh
             number += 1
 
     def _read(self, path: str, query: Iterable[tuple[str, str | int]], parse: Callable[[object], T]) -> T:

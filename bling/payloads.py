@@ -84,14 +84,15 @@ def parse_company(payload: object) -> Company:
     )
 
 
-def parse_deposits(payload: object) -> list[Deposit]:
-    return [_deposit(_object(entry, "data[]")) for entry in _list(_data(payload), "data")]
+def parse_deposits(payload: object) -> dict[int, Deposit]:
+    deposits = (_deposit(_object(entry, "data[]")) for entry in _list(_data(payload), "data"))
+    return {deposit.id: deposit for deposit in deposits}
 
 
-def parse_products(payload: object) -> tuple[list[Product], int]:
-    """The products of a page, and how many records the page had: services hold no stock and are left out."""
-    entries = [_object(entry, "data[]") for entry in _list(_data(payload), "data")]
-    return [parse_product(entry) for entry in entries if entry.get("tipo") not in _SERVICES], len(entries)
+def parse_products(payload: object) -> dict[int, Product | None]:
+    """The records of a page; None stands for a service, which holds no stock."""
+    entries = (_object(entry, "data[]") for entry in _list(_data(payload), "data"))
+    return {_id(entry, "id"): None if entry.get("tipo") in _SERVICES else parse_product(entry) for entry in entries}
 
 
 def parse_product(payload: object) -> Product:

@@ -38,11 +38,11 @@ REFRESH_LEAD_S = 300
 REFRESH_LEAD_SHARE = 0.2
 # A claim must outlive the slowest refresh (time-outs included) and the storing of its result.
 REFRESH_CLAIM_S = 90
-# How long nobody refreshes after a failure. Bling blocks an IP address that asks for more than 20 tokens a minute.
+# How long nobody refreshes after a failure, or after a refresh that a refusal of the API asked for (the new token may be
+# refused too). Bling blocks an IP address that asks for more than 20 tokens a minute.
 REST_AFTER_FAILURE_S = 15.0
 REST_AFTER_NO_CONNECTION_S = 1.0
-# A token refused this soon after it was issued will not get better by another refresh.
-YOUNG_TOKEN_S = 15
+REST_AFTER_REFUSAL_S = 30.0
 _SAVE_ATTEMPTS = 5
 
 
@@ -156,6 +156,7 @@ class TokenSource:
         *,
         utcnow: Callable[[], datetime],
         wait_limit_s: float = 15.0,
+        refused_wait_limit_s: float = 5.0,
         look_every_s: float = 0.2,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -165,6 +166,7 @@ class TokenSource:
         self._oauth = oauth
         self._utcnow = utcnow
         self._wait_limit_s = wait_limit_s
+        self._refused_wait_limit_s = refused_wait_limit_s
         self._look_every_s = look_every_s
         self._sleep = sleep
         self._monotonic = monotonic
@@ -182,55 +184,67 @@ class TokenSource:
         if not self._is_due(tokens):
             return tokens.access_token
         try:
-            return self._renew(tokens, self._is_due, may_keep=self._is_valid)
-        except (Unavailable, RefreshOutcomeUnknown, AppRefused) as error:
+            renewed = self._try_renew(self._is_due, self._is_valid, self._wait_limit_s, rest_s=0.0)
+        except AuthLost:
+            raise
+        except BlingError as error:
             if not self._is_valid(tokens):
                 raise
             log.warning("going on with a token that ends at %s: %s", tokens.expires_at.isoformat(), error)
             return tokens.access_token
+        if renewed is None:
+            raise Unavailable("token refresh", "another process has been refreshing for too long")
+        return renewed
 
     def token_refused(self, access_token: str) -> str:
         """The token to try instead of one that the API refused with 401.
 
-        Refreshes only if the store still has the refused one. Raises AuthExpired if that one was issued just now.
+        Refreshes only if the store still has the refused one. Raises AuthExpired if that was done a moment ago.
         """
         tokens = self._known = self._store.load()
         if tokens.access_token != access_token:
             return self.access_token()
-        age = self._utcnow() - (tokens.expires_at - timedelta(seconds=tokens.lifetime_s))
-        if age < timedelta(seconds=YOUNG_TOKEN_S):
-            raise AuthExpired("token check", "Bling refuses a token that it issued just now", status=401)
-        return self._renew(tokens, lambda stored: stored.access_token == access_token, may_keep=lambda _: False)
+        renewed = self._try_renew(
+            lambda stored: stored.access_token == access_token,
+            lambda stored: stored.access_token != access_token,
+            self._refused_wait_limit_s,
+            rest_s=REST_AFTER_REFUSAL_S,
+        )
+        if renewed is None:
+            raise AuthExpired("token refresh", "refused, and it is too early for another refresh", status=401)
+        return renewed
 
-    def _renew(self, tokens: Tokens, is_stale: Callable[[Tokens], bool], may_keep: Callable[[Tokens], bool]) -> str:
-        """Refresh if nobody else does; else keep the token if it may be kept, else wait for the other's result."""
-        give_up_at = self._monotonic() + self._wait_limit_s
+    def _try_renew(
+        self, is_stale: Callable[[Tokens], bool], is_usable: Callable[[Tokens], bool], limit_s: float, rest_s: float
+    ) -> str | None:
+        """Refresh a stale token if nobody else does; else take one that is usable, waiting for it up to `limit_s`."""
+        give_up_at = self._monotonic() + limit_s
         while not self._store.try_claim_refresh():
-            if may_keep(tokens):
+            tokens = self._known = self._store.load()
+            if is_usable(tokens):
                 return tokens.access_token
             if self._monotonic() >= give_up_at:
-                raise Unavailable("token refresh", "another process has been refreshing for too long")
+                return None
             self._sleep(self._look_every_s)
-            tokens = self._known = self._store.load()
-            if not is_stale(tokens):
-                return tokens.access_token
-        tokens = self._known = self._refresh_claimed(is_stale)
+        tokens = self._known = self._refresh_claimed(is_stale, rest_s)
         return tokens.access_token
 
-    def _refresh_claimed(self, is_stale: Callable[[Tokens], bool]) -> Tokens:
-        rest_s = REST_AFTER_FAILURE_S
+    def _refresh_claimed(self, is_stale: Callable[[Tokens], bool], rest_s: float) -> Tokens:
+        rest_after_s = REST_AFTER_FAILURE_S
         try:
             # Whoever held the claim before us may have refreshed since we last looked.
             tokens = self._store.load()
-            if is_stale(tokens):
-                tokens = self._refresh(tokens)
-            rest_s = 0.0
+            if not is_stale(tokens):
+                rest_after_s = 0.0
+                return tokens
+            tokens = self._refresh(tokens)
+            rest_after_s = rest_s
             return tokens
         except Unavailable:
-            rest_s = REST_AFTER_NO_CONNECTION_S
+            rest_after_s = REST_AFTER_NO_CONNECTION_S
             raise
         finally:
-            self._store.release(rest_s)
+            self._store.release(rest_after_s)
 
     def _refresh(self, tokens: Tokens) -> Tokens:
         try:

@@ -23,7 +23,7 @@ def verify_bling_signature(raw_body: bytes, header: str | None, secrets: Sequenc
     claimed = bytes.fromhex(match.group(1))
     is_valid = False
     for secret in secrets:
-        expected = hmac.digest(secret.encode("utf-8", "surrogateescape"), raw_body, "sha256")
+        expected = hmac.digest(secret.encode("utf-8", "surrogatepass"), raw_body, "sha256")
         if hmac.compare_digest(expected, claimed) and secret:
             is_valid = True
     return is_valid
