@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import math
 import os
 import secrets
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parent
 REQUIRED_IN_PRODUCTION = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ENCRYPTION_KEYS", "PUBLIC_URL")
 ENVIRONMENTS = ("development", "production")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+RUNNING_STACK = "running.json"
 # A Unix socket's path has to fit in 104 bytes (macOS) or 108 (Linux), the closing zero included.
 MAX_SOCKET_PATH = 100
 
@@ -34,7 +36,7 @@ class ConfigError(SystemExit):
 @dataclass(frozen=True)
 class Config:
     app_env: str
-    host: str
+    bind_host: str
     port: int
     public_url: str
     log_level: str
@@ -70,14 +72,14 @@ class Config:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Config:
         """Read, check and complete the environment; ConfigError names every fault in one line."""
-        env = _Reader(os.environ if environ is None else environ)
+        env = _Reader(_with_running_stack(os.environ if environ is None else environ))
         app_env = env.choice("APP_ENV", "development", ENVIRONMENTS)
         _refuse_missing(env, app_env)
         port = env.integer("PORT", 5000, 1, 65535)
-        var_dir = Path(env.text("VAR_DIR") or ROOT / "var").absolute()
+        var_dir = var_directory(env.text("VAR_DIR"))
         config = {
             "app_env": app_env,
-            "host": env.text("HOST") or "0.0.0.0",  # noqa: S104  The host's router comes from outside.
+            "bind_host": env.text("BIND_HOST") or "0.0.0.0",  # noqa: S104  A host's router comes from outside.
             "port": port,
             "public_url": env.http_url("PUBLIC_URL", f"http://localhost:{port}"),
             "log_level": env.choice("LOG_LEVEL", "INFO", LOG_LEVELS),
@@ -103,10 +105,27 @@ class Config:
         env.raise_faults()
         return cls(
             **config,  # type: ignore[arg-type]
-            secret_key=env.text("SECRET_KEY") or _secret_made_once(var_dir / "secret_key", secrets.token_urlsafe),
+            secret_key=env.text("SECRET_KEY") or secret_made_once(var_dir / "secret_key", secrets.token_urlsafe),
             encryption_keys=encryption_keys
-            or (_secret_made_once(var_dir / "encryption_keys", lambda: Fernet.generate_key().decode()),),
+            or (secret_made_once(var_dir / "encryption_keys", lambda: Fernet.generate_key().decode()),),
         )
+
+
+def var_directory(given: str | None) -> Path:
+    return Path(given or ROOT / "var").absolute()
+
+
+def _with_running_stack(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """While `make run` is running, a command started beside it talks to the same sandbox, database and Redis. What the
+    environment says goes first; an installation in production never looks."""
+    if environ.get("APP_ENV", "").lower() == "production" or "DYNO" in environ:
+        return environ
+    try:
+        stack = json.loads((var_directory(environ.get("VAR_DIR")) / RUNNING_STACK).read_text())
+        os.kill(stack["pid"], 0)  # It may have been killed without a chance to tidy up.
+        return {**stack["environment"], **environ}
+    except (OSError, ValueError, KeyError, TypeError):
+        return environ
 
 
 class _Reader:
@@ -246,7 +265,7 @@ def _fernet_keys(env: _Reader) -> tuple[str, ...]:
     return keys
 
 
-def _secret_made_once(path: Path, make: Callable[[], str]) -> str:
+def secret_made_once(path: Path, make: Callable[[], str]) -> str:
     """The secret kept in this file, made now if there is none. Processes that start together all get the same one."""
     try:
         return _read_secret(path)

@@ -9,7 +9,7 @@ from config import Config
 _config = Config.from_env()
 
 wsgi_app = "app:create_app()"
-bind = f"{_config.host}:{_config.port}"
+bind = f"{_config.bind_host}:{_config.port}"
 worker_class = "gthread"
 workers = _config.web_concurrency
 threads = _config.web_threads
