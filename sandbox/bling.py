@@ -173,8 +173,8 @@ class Bling:
         sku: str,
         name: str | None = None,
         *,
-        stock: Mapping[str | int, Quantity] | Quantity | None = None,
-        components: Mapping[str | int, Quantity] | None = None,
+        stock: Mapping[Any, Quantity] | Quantity | None = None,
+        components: Mapping[Any, Quantity] | None = None,
         announce: bool = True,
         **fields: Any,
     ) -> Product:

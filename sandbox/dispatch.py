@@ -8,9 +8,8 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
@@ -20,7 +19,6 @@ from .world import World
 
 #: Sends one webhook: (url, body, headers, timeout_s) -> HTTP status. It may raise OSError.
 Sender = Callable[[str, bytes, dict[str, str], float], int]
-SENDERS = 8
 
 
 class Dispatcher:
@@ -37,13 +35,11 @@ class Dispatcher:
         self._busy: Counter[str] = Counter()
         self._known = 0
         self._thread: threading.Thread | None = None
-        self._pool: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Deliver in the background from now on."""
         self._world.after_change.append(self._on_change)
-        self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook")
-        self._thread = threading.Thread(target=self._run, args=(self._pool,), name="webhooks", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -53,8 +49,6 @@ class Dispatcher:
             self._wake.notify_all()
         if self._thread is not None:
             self._thread.join()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def pump(self, now: float | None = None) -> list[Delivery]:
         """Send what is due at `now`, one after the other in order, and return what was attempted."""
@@ -127,7 +121,7 @@ class Dispatcher:
         self._held.get(account, set()).discard(number)
         return self._world.deliveries.get(number)
 
-    def _run(self, pool: ThreadPoolExecutor) -> None:
+    def _run(self) -> None:
         while True:
             with self._wake:
                 self._has_news = False
@@ -135,19 +129,19 @@ class Dispatcher:
             with self._wake:
                 if self._is_stopping:
                     return
-                self._start_due(pool)
+                self._start_due()
                 if not self._has_news:
                     self._wake.wait(self._pause_s())
 
-    def _start_due(self, pool: ThreadPoolExecutor) -> None:
-        """Hand due deliveries of accounts with a free place to the pool."""
+    def _start_due(self) -> None:
+        """Send due deliveries of accounts with a free place, each in a thread that may be abandoned at the end."""
         now, limit = self._world.now(), self._world.settings.parallel_deliveries
         for account, queue in self._due.items():
             while queue and queue[0][0] <= now and self._busy[account] < limit:
                 delivery = self._take(account)
                 if delivery is not None:
                     self._busy[account] += 1
-                    pool.submit(self._attempt_and_free, delivery)
+                    threading.Thread(target=self._attempt_and_free, args=(delivery,), daemon=True).start()
 
     def _pause_s(self) -> float:
         # An account without a free place wakes the thread when its delivery ends, so only the future counts.
@@ -225,23 +219,28 @@ class HttpSender:
     """Posts to the receiver; a redirect is no success, and proxies of the environment are not for us."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._idle: deque[requests.Session] = deque()
 
     def __call__(self, url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> int:
         # A connection kept open may be closed by the receiver just as the next event goes out,
         # which would look like a failed delivery.
-        response = self._session().post(
-            url,
-            data=body,
-            headers={**headers, "Connection": "close"},
-            timeout=timeout_s,
-            allow_redirects=False,
-        )
-        return response.status_code
+        session = self._session()
+        try:
+            response = session.post(
+                url,
+                data=body,
+                headers={**headers, "Connection": "close"},
+                timeout=timeout_s,
+                allow_redirects=False,
+            )
+            return response.status_code
+        finally:
+            self._idle.append(session)
 
     def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            session = requests.Session()
             session.trust_env = False
-        return session
+            return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -30,6 +31,7 @@ class Server:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self._listener.close()
 
     def __enter__(self) -> Server:
         return self
@@ -43,6 +45,19 @@ class _QuietHandler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound here, because Werkzeug would end the whole program over a taken port."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def serve(bling: Bling, port: int = 0, host: str = "127.0.0.1") -> Server:

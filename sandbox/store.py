@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ class Store:
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
         self.path = Path(path)
         self._lock_file = None if read_only else self._lock()
+        if not read_only:
+            # Tokens lie in it, and SQLite gives its side files the mode of the main one.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         target = f"file:{self.path.absolute()}?mode=ro" if read_only else str(self.path)
         self._db = sqlite3.connect(target, uri=read_only, check_same_thread=False, isolation_level=None)
         if not read_only:
@@ -30,12 +34,13 @@ class Store:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS record (kind TEXT NOT NULL, key TEXT NOT NULL,"
-                " doc TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+                " doc TEXT NOT NULL, PRIMARY KEY (kind, key))"
             )
-            self.path.chmod(0o600)
 
     def all(self, kind: str) -> Iterator[dict[str, Any]]:
-        for (doc,) in self._db.execute("SELECT doc FROM record WHERE kind = ?", (kind,)):
+        """The documents of a kind in the order in which they first came."""
+        rows = self._db.execute("SELECT doc FROM record WHERE kind = ? ORDER BY rowid", (kind,))
+        for (doc,) in rows:
             yield json.loads(doc)
 
     def save(self, changed: list[Record], removed: list[tuple[str, str]]) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from .errors import SandboxError
 from .records import (
@@ -193,10 +193,6 @@ class World:
         self.grants = {r.id: r for r in _read(store, Grant)}
         self.deliveries = {r.id: r for r in _read(store, Delivery)}
         self.counters = {r.key: r for r in _read(store, Counter)}
-        for table in (self.deposits, self.products, self.orders, self.movements, self.deliveries):
-            ordered: list[Any] = sorted(table.items())
-            table.clear()
-            table.update(ordered)
 
 
 def _read(store: Store, kind: type[R]) -> Iterator[R]:
