@@ -16,9 +16,15 @@ class Server:
 
     def __init__(self, bling: Bling, host: str, port: int) -> None:
         self.bling = bling
-        self._server = make_server(host, port, create_app(bling), threaded=True, request_handler=_QuietHandler)
-        # A burst of connections must wait, not be refused; the default backlog of 128 is small for that.
-        self._server.socket.listen(1024)
+        self._listener = _listen(host, port)
+        self._server = make_server(
+            host,
+            port,
+            create_app(bling),
+            threaded=True,
+            request_handler=_QuietHandler,
+            fd=self._listener.fileno(),
+        )
         self.port: int = self._server.server_port
         self.url = f"http://{host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
