@@ -103,6 +103,34 @@ def refresh_account(account: Account, changed_since: datetime | None = None) -> 
     return changed
 
 
+def read_account(account_id: str) -> None:
+    """What the job does: refresh the account if it is connected. A failure is on its page; the sweep tries again."""
+    account = _find_connected(account_id)
+    if account is None:
+        return
+    try:
+        changed = refresh_account(account)
+    except BlingError as error:
+        log.warning("Could not read the catalogue of account %s: %s", account_id, error)
+    else:
+        log.info("Read the catalogue of account %s: %d SKUs changed", account_id, len(changed))
+
+
+def read_product(account_id: str, bling_id: int) -> None:
+    """What the job does: look one product up if the account is connected."""
+    account = _find_connected(account_id)
+    if account is None:
+        return
+    try:
+        look_up_product(account, bling_id)
+    except BlingError as error:
+        log.warning("Could not read product %s of account %s: %s", bling_id, account_id, error)
+
+
+def _find_connected(account_id: str) -> Account | None:
+    return Account.get_or_none((Account.id == account_id) & (Account.state == AccountState.CONNECTED))
+
+
 def accounts_to_read(read_before: datetime) -> list[str]:
     """Ids of the connected accounts whose catalogue was never read, or not since that moment: the sweep's question."""
     is_old = Account.catalog_at.is_null() | (Account.catalog_at < read_before)
