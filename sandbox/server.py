@@ -25,7 +25,7 @@ class Server:
             request_handler=_QuietHandler,
             fd=self._listener.fileno(),
         )
-        self.port: int = self._server.server_port
+        self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
