@@ -22,9 +22,12 @@ from playhouse.pool import PooledDatabase
 from psycopg import sql
 from redis import Redis
 
+import config as configuration
 import db
 import queues
+from config import Config
 from devserver.redis_server import RedisProcess, running_redis
+from sandbox import Bling, Server, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -149,6 +152,47 @@ def frozen_clock() -> Iterator[time_machine.Traveller]:
     """Time stands still at noon of 2 March 2026, UTC, and moves by `frozen_clock.shift(seconds)` only."""
     with time_machine.travel(NOON, tick=False) as traveller:
         yield traveller
+
+
+@pytest.fixture
+def bling() -> Iterator[Bling]:
+    """A Bling of this test alone, without limits, with the accounts Matriz, Filial and Avulsa and the shared app.
+
+    It sends no webhooks by itself: `bling.pump()` does. `bling_server` serves it over HTTP.
+    """
+    sandbox = Bling(background=False, seed=1)
+    sandbox.no_limits()
+    sandbox.add_app("shared-id", "shared-secret", redirect_uri="http://localhost/bling/callback")
+    for key in ("matriz", "filial", "avulsa"):
+        sandbox.add_account(key, key.capitalize(), deposits=("Geral", "Loja virtual"))
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture
+def bling_server(bling: Bling) -> Iterator[Server]:
+    with serve(bling) as server:
+        yield server
+
+
+@pytest.fixture
+def config(database_url: str, redis_url: str, bling_server: Server, tmp_path: Path) -> Config:
+    """The configuration of this test, in force: its database, its Redis, its Bling."""
+    chosen = Config.from_env(
+        {
+            "VAR_DIR": str(tmp_path / "var"),
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "PUBLIC_URL": "http://localhost",
+            "BLING_CLIENT_ID": "shared-id",
+            "BLING_CLIENT_SECRET": "shared-secret",
+            "BLING_API_URL": f"{bling_server.url}/Api/v3",
+            "BLING_AUTHORIZE_URL": f"{bling_server.url}/Api/v3/oauth/authorize",
+            "BLING_RATE_PER_SECOND": "1000",
+            "SETTLE_WINDOW_S": "0",
+        }
+    )
+    return configuration.activate(chosen)
 
 
 def upgrade(url: str) -> None:
