@@ -14,7 +14,7 @@ import cli
 import db
 import logs
 import queues
-from blueprints import BLUEPRINTS
+from blueprints import BLUEPRINTS, access, rendering
 from config import Config, activate
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -38,7 +38,6 @@ def create_app(config: Config | None = None) -> Flask:
     logs.configure(config.log_level)
     app = Flask(__name__)
     app.config.from_mapping(_settings(config))
-    app.extensions["estoqueuni"] = config
     # The host's router is the one hop whose word about the visitor's address is taken.
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
 
@@ -46,6 +45,8 @@ def create_app(config: Config | None = None) -> Flask:
     db.init_database(config.database_url, max_connections=config.web_threads + 1)
     db.init_app(app)
     queues.init_queues(config.redis_url)
+    access.init_app(app, config)
+    rendering.init_app(app)
     _register_blueprints(app)
     cli.init_app(app)
     app.register_error_handler(HTTPException, _error_page)

@@ -126,6 +126,10 @@ class RedisProcess:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
+    def send_signal(self, which: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(which)
+
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -18,26 +17,16 @@ R = TypeVar("R")
 # For the connection of the job and for those of the threads that it starts.
 MAX_CONNECTIONS = 8
 
-log = logging.getLogger(__name__)
-_config: Config | None = None
 _is_stopping = False
 
 
 def start_process(config: Config | None = None) -> Config:
     """Settings, log, database and queues of a process that runs jobs. Connects to nothing."""
-    global _config
-    _config = activate(config or Config.from_env())
-    logs.configure(_config.log_level)
-    db.init_database(_config.database_url, max_connections=MAX_CONNECTIONS)
-    queues.init_queues(_config.redis_url)
-    return _config
-
-
-def settings() -> Config:
-    """The settings that this process was started with."""
-    if _config is None:
-        raise RuntimeError("start_process() has not been called")
-    return _config
+    config = activate(config or Config.from_env())
+    logs.configure(config.log_level)
+    db.init_database(config.database_url, max_connections=MAX_CONNECTIONS)
+    queues.init_queues(config.redis_url)
+    return config
 
 
 def job(function: Callable[P, R]) -> Callable[P, R]:

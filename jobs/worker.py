@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 from uuid import uuid4
@@ -77,9 +78,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     name = f"{os.uname().nodename}-{uuid4().hex[:12]}"
-    threading.Thread(target=_keep_beating, args=(config, name), daemon=True).start()
-    log.info("Worker %s serves %s", name, ", ".join(queues.QUEUES))
-    _work_until_stopped(config, name)
+    with _heartbeat(config, name):
+        log.info("Worker %s serves %s", name, ", ".join(queues.QUEUES))
+        _work_until_stopped(config, name)
     log.info("Worker %s ends", name)
     return 0
 
@@ -109,7 +110,6 @@ def _work_until_stopped(config: Config, name: str) -> None:
         if not runtime.should_stop() and worker.successful_job_count + worker.failed_job_count >= MAX_JOBS:
             # Begin anew in the same process: whatever a leak has gathered is gone, and no supervisor sees a death.
             log.info("Worker %s begins anew after %d jobs", name, MAX_JOBS)
-            queues.sign_off("worker", name)
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
@@ -127,13 +127,25 @@ def _end_now() -> None:
     os._exit(1)
 
 
-def _keep_beating(config: Config, name: str) -> None:
+@contextlib.contextmanager
+def _heartbeat(config: Config, name: str) -> Iterator[None]:
     """Says from a thread of its own that this process lives, also in the middle of a long job."""
     connection = queues.redis_connection(config.redis_url)
-    while True:
-        with contextlib.suppress(RedisError):  # The main thread reports it.
-            queues.beat("worker", name, connection)
-        time.sleep(BEAT_S)
+    has_ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not has_ended.is_set():
+            with contextlib.suppress(RedisError):  # The main thread reports it.
+                queues.beat("worker", name, connection)
+            has_ended.wait(BEAT_S)
+
+    thread = threading.Thread(target=keep_beating, daemon=True)
+    thread.start()
+    yield
+    has_ended.set()
+    thread.join()
+    with contextlib.suppress(RedisError):
+        queues.sign_off("worker", name, connection)
 
 
 if __name__ == "__main__":
