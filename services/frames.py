@@ -1,0 +1,362 @@
+"""From rows to the planner's input: all that the books know of some SKUs, in a fixed number of queries.
+
+A frame is one SKU of one group. Every deposit of the group gives one cell, or a reason why it gives none.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from clock import utcnow
+from core.facts import (
+    ZERO,
+    BalanceKind,
+    Book,
+    Mode,
+    OpenWrite,
+    OwnWrite,
+    Purpose,
+    Role,
+    Seen,
+    StockFact,
+    TargetMovements,
+)
+from core.intents import IN_DOUBT_STATES, OPEN_STATES, WriteState
+from core.plan import CellInput, PoolInput
+from core.rules import TargetRule
+from core.skus import Candidate, Problem, choose_product
+from models import (
+    Account,
+    AccountState,
+    Cell,
+    Deposit,
+    Event,
+    EventState,
+    GroupDeposit,
+    Pool,
+    Product,
+    SkuOverride,
+    StockGroup,
+    StockWrite,
+)
+
+# How long a confirmed write of ours is remembered for its echo; a later echo costs one look, nothing else.
+ECHO_MEMORY = timedelta(minutes=15)
+_UNREACHED = {
+    AccountState.PAUSED: Problem.PAUSED,
+    AccountState.RECONNECT: Problem.RECONNECT,
+    AccountState.DISCONNECTED: Problem.DISCONNECTED,
+}
+
+
+@dataclass(slots=True)
+class CellFrame:
+    """One deposit of the group with the product that stands for the SKU there. `problem`: why it is not read."""
+
+    member: GroupDeposit
+    deposit: Deposit
+    account: Account
+    product: Product
+    row: Cell | None
+    problem: str | None = None
+    events: list[Event] = field(default_factory=list)
+    writes: list[StockWrite] = field(default_factory=list)
+    open_write: StockWrite | None = None
+    rule: TargetRule | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.product.id}:{self.deposit.id}"
+
+    @property
+    def role(self) -> Role:
+        return Role(self.member.role)
+
+
+@dataclass(slots=True)
+class PoolFrame:
+    """One SKU of one group. `problem`: why nothing can be done for it; `left_out`: deposits that give no cell, and why."""
+
+    group: StockGroup
+    sku: str
+    product_name: str
+    row: Pool | None
+    cells: list[CellFrame]
+    left_out: dict[str, str]
+    problem: str | None
+    virtual_events: list[Event] = field(default_factory=list)
+
+    @property
+    def is_virtual(self) -> bool:
+        return self.group.balance == BalanceKind.VIRTUAL
+
+    def planned_writes(self) -> list[StockWrite]:
+        """Writes of an earlier settler that never left: they are cancelled and planned anew."""
+        opened = [cell.open_write for cell in self.cells]
+        return [write for write in opened if write is not None and write.state == WriteState.PLANNED]
+
+    def owed(self) -> Decimal:
+        """What targets owe the pool, the write-backs that never left included."""
+        stored: Decimal = self.row.owed if self.row is not None else ZERO
+        return stored + sum((w.quantity for w in self.planned_writes() if w.purpose == Purpose.WRITE_BACK), ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A balance that could not be read, and why."""
+
+    reason: str
+
+
+Readings = Mapping[tuple[str, str], Seen | Unread]
+
+
+def load_frames(
+    organization_id: str, skus: Sequence[str], *, groups: Sequence[StockGroup] | None = None, now: datetime | None = None
+) -> dict[str, list[PoolFrame]]:
+    """The frames of these SKUs in the organization's active groups (or in `groups`, active or not), per SKU."""
+    now = now or utcnow()
+    if groups is None:
+        active = StockGroup.select().where((StockGroup.organization == organization_id) & StockGroup.is_active)
+        groups = list(active.order_by(StockGroup.id))
+    by_sku: dict[str, list[PoolFrame]] = {sku: [] for sku in skus}
+    if not groups or not skus:
+        return by_sku
+    world = _World(organization_id, groups, skus, now)
+    for sku in skus:
+        for group in groups:
+            frame = world.frame(group, sku)
+            if frame is not None:
+                by_sku[sku].append(frame)
+    return by_sku
+
+
+class _World:
+    """Everything that the frames of one batch are made of, loaded at once."""
+
+    def __init__(
+        self, organization_id: str, groups: Sequence[StockGroup], skus: Sequence[str], now: datetime
+    ) -> None:
+        group_ids = [group.id for group in groups]
+        members = (
+            GroupDeposit.select(GroupDeposit, Deposit, Account)
+            .join(Deposit)
+            .join(Account)
+            .where(GroupDeposit.group.in_(group_ids))
+            .order_by(GroupDeposit.role, GroupDeposit.position, GroupDeposit.id)
+        )
+        self.members: dict[str, list[GroupDeposit]] = defaultdict(list)
+        for member in members:
+            self.members[member.group_id].append(member)
+        accounts = {member.deposit.account_id for listed in self.members.values() for member in listed}
+        self.products: dict[tuple[str, str], list[Product]] = defaultdict(list)
+        for product in Product.select().where(Product.account.in_(list(accounts)) & Product.sku.in_(list(skus))):
+            self.products[(product.account_id, product.sku)].append(product)
+        self.overrides: dict[tuple[str, str], list[SkuOverride]] = defaultdict(list)
+        for override in SkuOverride.select().where(SkuOverride.group.in_(group_ids) & SkuOverride.sku.in_(list(skus))):
+            self.overrides[(override.group_id, override.sku)].append(override)
+        self.pools = {
+            (pool.group_id, pool.sku): pool
+            for pool in Pool.select().where(Pool.group.in_(group_ids) & Pool.sku.in_(list(skus)))
+        }
+        self.cells: dict[str, list[Cell]] = defaultdict(list)
+        pool_ids = [pool.id for pool in self.pools.values()]
+        for cell in Cell.select(Cell, Product).join(Product).where(Cell.pool.in_(pool_ids)) if pool_ids else ():
+            self.cells[cell.pool_id].append(cell)
+        self._load_writes([cell for cells in self.cells.values() for cell in cells], now)
+        self._load_events(organization_id, skus)
+
+    def _load_writes(self, cells: Sequence[Cell], now: datetime) -> None:
+        """Open writes by place, whichever group they are of; confirmed ones by cell."""
+        self.open_writes: dict[tuple[str, str], StockWrite] = {}
+        self.recent_writes: dict[str, list[StockWrite]] = defaultdict(list)
+        if not cells:
+            return
+        places = list({cell.product_id for cell in cells})
+        for write in StockWrite.select().where(StockWrite.product.in_(places) & StockWrite.state.in_(OPEN_STATES)):
+            self.open_writes[(write.product_id, write.deposit_id)] = write
+        recent = StockWrite.select().where(
+            StockWrite.cell_id.in_([cell.id for cell in cells])
+            & (StockWrite.state == WriteState.CONFIRMED)
+            & (StockWrite.ended_at > now - ECHO_MEMORY)
+        )
+        for write in recent.order_by(StockWrite.id):
+            self.recent_writes[write.cell_id].append(write)
+
+    def _load_events(self, organization_id: str, skus: Sequence[str]) -> None:
+        self.events: dict[tuple[str, int], list[Event]] = defaultdict(list)
+        pending = Event.select().where(
+            (Event.organization == organization_id) & Event.sku.in_(list(skus)) & (Event.state == EventState.PENDING)
+        )
+        for event in pending.order_by(Event.bling_event_id, Event.id):
+            self.events[(event.account_id, event.product_bling_id)].append(event)
+
+    def frame(self, group: StockGroup, sku: str) -> PoolFrame | None:
+        """The frame of one SKU in one group; None when no account of the group knows the SKU."""
+        pool = self.pools.get((group.id, sku))
+        rows = self.cells.get(pool.id, []) if pool is not None else []
+        overrides = self.overrides.get((group.id, sku), [])
+        frame = PoolFrame(group, sku, "", pool, [], {}, None)
+        known = False
+        for member in self.members[group.id]:
+            deposit, account = member.deposit, member.deposit.account
+            candidates = self.products.get((account.id, sku), [])
+            known = known or bool(candidates)
+            if candidates and not frame.product_name:
+                frame.product_name = candidates[0].name
+            self._add_cell(frame, member, deposit, account, candidates, rows, overrides)
+        if not known:
+            return None
+        if any(o.is_ignored and o.deposit_id is None for o in overrides):
+            frame.problem = Problem.IGNORED
+        elif frame.problem is None:
+            frame.problem = _lacking(frame, Mode(group.mode))
+        return frame
+
+    def _add_cell(
+        self,
+        frame: PoolFrame,
+        member: GroupDeposit,
+        deposit: Deposit,
+        account: Account,
+        candidates: Sequence[Product],
+        rows: Sequence[Cell],
+        overrides: Sequence[SkuOverride],
+    ) -> None:
+        if account.catalog_at is None and account.state != AccountState.DISCONNECTED:
+            frame.problem = frame.problem or Problem.CATALOG_MISSING
+        chosen, problem = choose_product(Candidate(p.id, p.format, p.situation) for p in candidates)
+        product = next((p for p in candidates if chosen is not None and p.id == chosen.id), None)
+        row = next(
+            (r for r in rows if r.deposit_id == deposit.id and (product is None or r.product_id == product.id)), None
+        )
+        if product is None and problem not in (None, Problem.DELETED) and row is not None:
+            product = row.product
+        if product is None:
+            if problem is not None:
+                self._leave_out(frame, member, deposit, problem)
+            return
+        problem = problem or (None if deposit.is_active else Problem.DEPOSIT_OFF) or _UNREACHED.get(account.state)
+        if problem not in (None, *_UNREACHED.values()) and row is None:
+            self._leave_out(frame, member, deposit, problem)
+            return
+        ignored = any(o.is_ignored and o.deposit_id == deposit.id for o in overrides)
+        if ignored and member.role == Role.TARGET:
+            self._leave_out(frame, member, deposit, Problem.IGNORED)
+            return
+        told = self.events.get((account.id, product.bling_id), [])
+        if not any(cell.product.id == product.id for cell in frame.cells):
+            frame.virtual_events.extend(event for event in told if event.deposit_bling_id is None)
+        frame.cells.append(
+            CellFrame(
+                member=member,
+                deposit=deposit,
+                account=account,
+                product=product,
+                row=row,
+                problem=problem,
+                events=[event for event in told if event.deposit_bling_id == deposit.bling_id],
+                writes=self.recent_writes.get(row.id, []) if row is not None else [],
+                open_write=self.open_writes.get((product.id, deposit.id)),
+                rule=_rule(member, overrides) if member.role == Role.TARGET else None,
+            )
+        )
+
+    @staticmethod
+    def _leave_out(frame: PoolFrame, member: GroupDeposit, deposit: Deposit, problem: str) -> None:
+        frame.left_out[deposit.id] = problem
+        if member.role == Role.SOURCE and frame.problem is None and problem != Problem.DELETED:
+            # A source that cannot be told apart or read has stock that nobody can count: the SKU is left alone.
+            frame.problem = problem
+
+
+def _lacking(frame: PoolFrame, mode: Mode) -> str | None:
+    """A SKU that meets no target, or in mode sum no source, cannot be synchronized."""
+    roles = {cell.role for cell in frame.cells}
+    if Role.TARGET not in roles:
+        return next((reason for reason in frame.left_out.values()), Problem.NO_TARGET)
+    if mode is Mode.SUM and Role.SOURCE not in roles:
+        return Problem.NO_SOURCE
+    return None
+
+
+def _rule(member: GroupDeposit, overrides: Sequence[SkuOverride]) -> TargetRule:
+    rule = TargetRule().overridden(member.reserve, member.percent, member.max, member.stop_at)
+    for override in sorted(overrides, key=lambda o: o.deposit_id is not None):
+        if override.deposit_id in (None, member.deposit_id):
+            rule = rule.overridden(override.reserve, override.percent, override.max, override.stop_at)
+    return rule
+
+
+def pool_input(frame: PoolFrame, readings: Readings, window: timedelta) -> PoolInput:
+    """What the planner needs to decide about one frame."""
+    seed = frame.group.seed_deposit_id
+    return PoolInput(
+        mode=Mode(frame.group.mode),
+        balance=BalanceKind(frame.group.balance),
+        target_movements=TargetMovements(frame.group.target_movements),
+        owed=frame.owed(),
+        level=frame.row.level if frame.row is not None else None,
+        seed=next((cell.key for cell in frame.cells if cell.deposit.id == seed), None),
+        cells=[_cell_input(cell, readings) for cell in frame.cells],
+        window=window,
+    )
+
+
+def _cell_input(cell: CellFrame, readings: Readings) -> CellInput:
+    reading = readings.get((cell.product.id, cell.deposit.id), Unread(Problem.UNREADABLE))
+    unread = cell.problem or (reading.reason if isinstance(reading, Unread) else None)
+    return CellInput(
+        key=cell.key,
+        role=cell.role,
+        position=cell.member.position,
+        book=book_of(cell),
+        seen=reading if isinstance(reading, Seen) and cell.problem is None else None,
+        unread=unread,
+        rule=cell.rule,
+        write_back_position=cell.member.write_back_position,
+        events=[fact for event in cell.events if (fact := stock_fact(event)) is not None],
+        writes=[own_write(write) for write in cell.writes],
+        open_write=_open_write(cell),
+        refused=cell.row is not None and cell.row.problem == Problem.REJECTED,
+    )
+
+
+def book_of(cell: CellFrame) -> Book | None:
+    row = cell.row
+    return None if row is None else Book(row.accounted, row.reserved, row.read_at, row.changed_at)
+
+
+def _open_write(cell: CellFrame) -> OpenWrite | None:
+    write = cell.open_write
+    if write is None or write.state not in IN_DOUBT_STATES:
+        return None
+    return OpenWrite(write.quantity, Purpose(write.purpose))
+
+
+def own_write(write: StockWrite) -> OwnWrite:
+    return OwnWrite(write.id, write.quantity, write.before, write.ended_at, write.is_echoed)
+
+
+def stock_fact(event: Event) -> StockFact | None:
+    """A pending stock event as the planner sees it; None for one that tells no balance of a deposit."""
+    if event.physical_after is None or event.deposit_bling_id is None:
+        return None
+    told = event.happened_at or event.received_at
+    return StockFact(
+        id=event.id,
+        event_id=event.bling_event_id or event.id,
+        quantity=event.quantity,
+        after=event.physical_after,
+        # A sender whose clock is ahead must not keep us waiting.
+        at=min(told, event.received_at),
+        reserved=None if event.virtual_after is None else event.physical_after - event.virtual_after,
+    )
+
+
+def all_cells(frames: Iterable[PoolFrame]) -> list[CellFrame]:
+    return [cell for frame in frames for cell in frame.cells]

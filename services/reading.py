@@ -1,0 +1,103 @@
+"""Reading balances: one question per account for up to a hundred products, the accounts side by side.
+
+What cannot be read is `Unread` with its reason, never a number.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from bling.client import BlingClient
+from bling.errors import AuthExpired, AuthLost, BlingError, Forbidden, QuotaExhausted
+from bling.payloads import find_deposit_balance
+from clock import utcnow
+from core.facts import Seen
+from core.skus import Problem
+from db import connection
+from models import Account, Deposit, Product
+from services.bling_clients import client_for, note_failure
+from services.frames import CellFrame, PoolFrame, Readings, Unread, all_cells
+
+log = logging.getLogger(__name__)
+
+ClientFor = Callable[[Account], BlingClient]
+# Reasons that pass by themselves: the SKU is looked at again soon. The others wait for a person.
+PASSING = frozenset({Problem.UNREADABLE, "quota"})
+
+
+def read_balances(frames: Iterable[PoolFrame], client_of: ClientFor = client_for) -> Readings:
+    """Read every cell of these frames that can be read, each account's products in one go.
+
+    Each reading carries the moment before its question left, so that it is never taken for newer than it is.
+    """
+    by_account: dict[str, list[CellFrame]] = defaultdict(list)
+    for cell in all_cells(frames):
+        if cell.problem is None:
+            by_account[cell.account.id].append(cell)
+    found: dict[tuple[str, str], Seen | Unread] = {}
+    jobs = [(cells[0].account, cells) for cells in by_account.values()]
+    if len(jobs) <= 1:
+        for account, cells in jobs:
+            found.update(_read_account(account, cells, client_of))
+        return found
+    with ThreadPoolExecutor(max_workers=min(8, len(jobs))) as threads:
+        for answers in threads.map(lambda job: _read_account(*job, client_of), jobs):
+            found.update(answers)
+    return found
+
+
+def _read_account(
+    account: Account, cells: list[CellFrame], client_of: ClientFor
+) -> Mapping[tuple[str, str], Seen | Unread]:
+    hints = {cell.product.bling_id: cell.product.balance_filter for cell in cells}
+    asked_at = utcnow()
+    try:
+        result = client_of(account).get_balances(list(hints), hints)
+    except BlingError as error:
+        log.warning("Account %s could not be read: %s", account.id, error)
+        with connection():
+            note_failure(account, error)
+        unread = Unread(_reason(error))
+        return {(cell.product.id, cell.deposit.id): unread for cell in cells}
+    with connection():
+        _remember_filters(account, hints, result.filters)
+        ignored = _deposits_outside_totals(account)
+    found: dict[tuple[str, str], Seen | Unread] = {}
+    for cell in cells:
+        balance = result.found.get(cell.product.bling_id)
+        there = None if balance is None else find_deposit_balance(balance, cell.deposit.bling_id, ignored)
+        place = (cell.product.id, cell.deposit.id)
+        found[place] = (
+            Unread(Problem.ABSENT)
+            if there is None
+            else Seen(physical=there.physical, reserved=there.physical - there.virtual, at=asked_at)
+        )
+    return found
+
+
+def _reason(error: BlingError) -> str:
+    if isinstance(error, AuthLost | AuthExpired):
+        return Problem.RECONNECT
+    if isinstance(error, Forbidden):
+        return "forbidden"
+    return "quota" if isinstance(error, QuotaExhausted) else Problem.UNREADABLE
+
+
+def _remember_filters(account: Account, hints: Mapping[int, int], filters: Mapping[int, int]) -> None:
+    """A product that was found under another filter is asked for there first next time."""
+    moved: dict[int, list[int]] = defaultdict(list)
+    for bling_id, filter_ in filters.items():
+        if hints.get(bling_id) != filter_:
+            moved[filter_].append(bling_id)
+    for filter_, bling_ids in moved.items():
+        Product.update(balance_filter=filter_).where(
+            (Product.account == account.id) & Product.bling_id.in_(bling_ids)
+        ).execute()
+
+
+def _deposits_outside_totals(account: Account) -> frozenset[int]:
+    rows = Deposit.select(Deposit.bling_id).where((Deposit.account == account.id) & Deposit.ignores_balance)
+    return frozenset(row.bling_id for row in rows)
