@@ -38,7 +38,7 @@ REFRESH_LEAD_S = 300
 REFRESH_LEAD_SHARE = 0.2
 # A claim must outlive the slowest refresh (time-outs included) and the storing of its result.
 REFRESH_CLAIM_S = 90
-# How long nobody refreshes after a failure, or after a refresh that a refusal of the API asked for (the new token may be
+# How long nobody refreshes after a failure, or after a refresh that a refusal of the API asked for (the new one may be
 # refused too). Bling blocks an IP address that asks for more than 20 tokens a minute.
 REST_AFTER_FAILURE_S = 15.0
 REST_AFTER_NO_CONNECTION_S = 1.0
