@@ -38,11 +38,12 @@ class GroupRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """`is_changed`: something that decides what is written, so that an active rule has to be settled again."""
+    """`is_changed`: anything at all. `decides_anew`: something that decides which numbers are written."""
 
     group: StockGroup
     is_new: bool
     is_changed: bool
+    decides_anew: bool
 
 
 def check_group(
@@ -183,7 +184,9 @@ def save_group(
     _save_members(group, draft, deposits)
     _save_overrides(group, draft, deposits)
     after = drafts_of(organization)[group.id]
-    return Saved(group, is_new, before is None or _deciding(before) != _deciding(after))
+    return Saved(
+        group, is_new, is_changed=before != after, decides_anew=before is None or _deciding(before) != _deciding(after)
+    )
 
 
 def _deciding(draft: GroupDraft) -> tuple[object, ...]:
