@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 LOST_REASON = "O Bling não aceita mais a autorização desta conta. Reconecte para voltar a sincronizar."
 
+# Holds the lease between a refresh that failed and the moment when another may be tried.
+_RESTING = "resting"
+
 # What a person reads of each error; the most special first.
 _WORDS: tuple[tuple[type[BlingError], str], ...] = (
     (AuthLost, "O Bling não aceita mais a autorização desta conta."),
@@ -212,17 +215,18 @@ class AccountTokens:
         return bool(claimed == 1)
 
     def save(self, tokens: Tokens) -> None:
-        changes = {**token_columns(self._account_id, tokens), "refresh_lease": None, "refresh_lease_until": None}
-        if self._update_if_unchanged(changes):
+        if self._update_if_unchanged(token_columns(self._account_id, tokens)):
             self._loaded.refresh_token = tokens.refresh_token
         else:
             log.warning("Account %s has other tokens by now; those of this refresh are dropped", self._account_id)
 
-    def release(self) -> None:
+    def release(self, after_s: float = 0.0) -> None:
+        rest = {"refresh_lease": None, "refresh_lease_until": None}
+        if after_s > 0:
+            rest = {"refresh_lease": _RESTING, "refresh_lease_until": utcnow() + timedelta(seconds=after_s)}
         with connection():
-            Account.update(refresh_lease=None, refresh_lease_until=None).where(
-                (Account.id == self._account_id) & (Account.refresh_lease == self._lease)
-            ).execute()
+            is_mine = (Account.id == self._account_id) & (Account.refresh_lease == self._lease)
+            Account.update(rest).where(is_mine).execute()
 
     def mark_lost(self, reason: str) -> None:
         log.warning("Account %s lost its authorization: %s", self._account_id, reason)
@@ -287,7 +291,8 @@ class MemoryTokens:
     def save(self, tokens: Tokens) -> None:
         self.tokens = tokens
 
-    def release(self) -> None:
+    def release(self, after_s: float = 0.0) -> None:
+        """Nobody waits for these tokens outside this errand, so there is no rest to keep."""
         self._claim.release()
 
     def mark_lost(self, reason: str) -> None:
