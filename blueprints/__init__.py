@@ -4,4 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
+from blueprints import auth, dashboard, health, help, history, runs, webhooks
+
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    auth.bp,
+    dashboard.bp,
+    help.bp,
+    history.bp,
+    runs.bp,
+    health.bp,
+    webhooks.bp,
+)

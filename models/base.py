@@ -23,7 +23,7 @@ class QuantityField(BigIntegerField):
     """A Decimal in Python, whole millionths of a unit in the database; refuses what does not fit exactly."""
 
     def db_value(self, value: Any) -> int | None:
-        return None if value is None else to_millionths(value)
+        return None if value is None else to_millionths(Decimal(value) if isinstance(value, int) else value)
 
     def python_value(self, value: Any) -> Decimal | None:
         return None if value is None else from_millionths(int(value))

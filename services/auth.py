@@ -45,9 +45,9 @@ def authenticate(email: str, password: str) -> User | None:
 
 def change_password(user: User, password: str) -> None:
     """Set the password and end every session of the user, the one that asks included."""
-    User.update(
-        {User.password_hash: hash_password(password), User.session_version: User.session_version + 1}
-    ).where(User.id == user.id).execute()
+    User.update({User.password_hash: hash_password(password), User.session_version: User.session_version + 1}).where(
+        User.id == user.id
+    ).execute()
 
 
 def _matches(hashed: str, password: str) -> bool:

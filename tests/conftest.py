@@ -8,26 +8,34 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 import time_machine
+from flask import Flask
+from flask.testing import FlaskClient
+from itsdangerous import URLSafeTimedSerializer
 from peewee import Database
 from playhouse.pool import PooledDatabase
 from psycopg import sql
 from redis import Redis
+from werkzeug.test import TestResponse
 
 import config as configuration
 import db
 import queues
+from app import create_app
 from config import Config
 from devserver.redis_server import RedisProcess, running_redis
+from models import User
 from sandbox import Bling, Server, serve
+from tests import factories
 
 ROOT = Path(__file__).resolve().parent.parent
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -215,3 +223,64 @@ def _empty(url: str) -> None:
         connection.execute("SET session_replication_role = replica")
         for name in names:
             connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def app(database_url: str, redis_url: str, redis: Redis, tmp_path: Path) -> Iterator[Flask]:
+    """The web program on an empty database and an empty Redis, with an open connection for this thread."""
+    environ = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "VAR_DIR": str(tmp_path / "var"),
+        "SECRET_KEY": "chave-de-teste",
+        "BLING_CLIENT_ID": "app-de-teste",
+        "BLING_CLIENT_SECRET": "segredo-do-app",
+        "LOG_LEVEL": "WARNING",
+    }
+    app = create_app(Config.from_env(environ))
+    app.test_client_class = Browser
+    with db.connection():
+        yield app
+    if isinstance(db.database.obj, PooledDatabase):
+        db.database.obj.close_all()
+
+
+@pytest.fixture
+def client(app: Flask) -> Browser:
+    """Somebody who has not signed in."""
+    return cast(Browser, app.test_client())
+
+
+@pytest.fixture
+def login(app: Flask) -> Callable[..., Browser]:
+    """login(user) is a browser in which that user signed in; login(role="reader") makes the user as well."""
+
+    def sign_in(user: User | None = None, **values: Any) -> Browser:
+        browser = cast(Browser, app.test_client())
+        browser.user = user or factories.make_user(**values)
+        with browser.session_transaction() as session:
+            session["_user_id"] = f"{browser.user.id}:{browser.user.session_version}"
+            session["_fresh"] = True
+        return browser
+
+    return sign_in
+
+
+class Browser(FlaskClient):
+    """A test client that sends the CSRF token with each form, as a page does; `csrf=False` sends none."""
+
+    user: User
+
+    def post(self, *args: Any, csrf: bool = True, **kwargs: Any) -> TestResponse:
+        if csrf:
+            kwargs["headers"] = {"X-CSRFToken": self.csrf_token(), **(kwargs.get("headers") or {})}
+        return super().post(*args, **kwargs)
+
+    def partial(self, path: str, **headers: str) -> TestResponse:
+        """What htmx gets when it asks for a fragment."""
+        return self.get(path, headers={"HX-Request": "true", "HX-Request-Type": "partial", **headers})
+
+    def csrf_token(self) -> str:
+        with self.session_transaction() as session:
+            raw = session.setdefault("csrf_token", "0" * 40)
+        return URLSafeTimedSerializer(self.application.secret_key, salt="wtf-csrf-token").dumps(raw)
