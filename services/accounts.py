@@ -75,7 +75,7 @@ def list_accounts(organization: Organization) -> list[AccountSummary]:
         .where(Account.organization == organization)
         .order_by(Account.state == AccountState.DISCONNECTED, Account.id)
     )
-    deposits = _count(Deposit, organization, Deposit.is_active)
+    deposits = _count(Deposit, organization, Deposit.is_active == True)  # noqa: E712
     products = _count(Product, organization, Product.situation != ProductSituation.DELETED)
     return [
         AccountSummary(account, deposits.get(account.id, 0), products.get(account.id, 0), requests)
@@ -114,7 +114,7 @@ def rules_with(account: Account, *, only_active: bool = True) -> list[StockGroup
         )
         .order_by(StockGroup.name)
     )
-    return list(query.where(StockGroup.is_active) if only_active else query)
+    return list(query.where(StockGroup.is_active == True) if only_active else query)  # noqa: E712
 
 
 def webhook_url(webhook_key: str | None) -> str:

@@ -99,6 +99,7 @@ def refresh_account(account: Account, changed_since: datetime | None = None) -> 
         raise
     with database.atomic():
         changed = store_catalog(account, snapshot, full=changed_since is None)
+        Account.update(last_error=None, last_error_at=None).where(Account.id == account.id).execute()
         _mark(account.organization_id, changed)
     return changed
 
@@ -364,7 +365,8 @@ def _known_products(account_id: str, bling_ids: list[int] | None) -> Iterator[Pr
 
 def _mark(organization_id: str, skus: set[str]) -> None:
     """Have these SKUs settled; without an active rule there is nothing to settle, and activation reads everything."""
-    is_ruled = StockGroup.select().where((StockGroup.organization == organization_id) & StockGroup.is_active).exists()
+    active = StockGroup.is_active == True  # noqa: E712  A comparison in SQL: PostgreSQL takes no bare integer for one.
+    is_ruled = StockGroup.select().where((StockGroup.organization == organization_id) & active).exists()
     if skus and is_ruled:
         mark_dirty(organization_id, skus, priority=Priority.CRON, needs_look=True)
         after_commit(lambda: queues.kick(organization_id))
