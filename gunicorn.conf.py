@@ -26,6 +26,8 @@ forwarded_allow_ips = "*"
 # Queries are left out: they carry codes.
 access_log_format = "%(m)s %(U)s %(s)s %(B)s bytes %(M)s ms"
 logconfig_dict = logs.settings(_config.log_level)
-if not _config.is_production:
-    # Pages that refresh themselves would drown everything else.
-    logconfig_dict["loggers"]["gunicorn.access"]["level"] = "WARNING"
+logconfig_dict["loggers"] |= {
+    "gunicorn.error": {"level": _config.log_level, "handlers": [], "propagate": True},
+    # In development, pages that refresh themselves would drown everything else.
+    "gunicorn.access": {"level": "INFO" if _config.is_production else "WARNING", "handlers": [], "propagate": True},
+}

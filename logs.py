@@ -46,7 +46,7 @@ class RedactingFormatter(logging.Formatter):
 
 
 def settings(level: str) -> dict[str, Any]:
-    """For logging.config.dictConfig, gunicorn's included."""
+    """For logging.config.dictConfig."""
     foreign_level = "DEBUG" if level == "DEBUG" else "WARNING"
     return {
         "version": 1,
@@ -63,8 +63,6 @@ def settings(level: str) -> dict[str, Any]:
             # These tell every job and every look at the queue; our own lines say what a job did.
             **{name: {"level": foreign_level} for name in ("rq", "rq.worker", "rq.job", "rq.queue", "rq_scheduler")},
             "urllib3": {"level": "WARNING"},
-            "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
-            "gunicorn.access": {"level": level, "handlers": [], "propagate": True},
         },
     }
 

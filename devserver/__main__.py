@@ -9,11 +9,12 @@ import fcntl
 import json
 import os
 import secrets
+import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -48,7 +49,7 @@ class Stack:
         self.has_sandbox = not os.environ.get("BLING_API_URL")
         self.bind_host = os.environ.get("BIND_HOST") or LOCAL
         self.port = self._choose_port(config.port)
-        self.sandbox_port = next_free(self.port + 1, LOCAL) if self.has_sandbox else None
+        self.sandbox_port = next_free(self.port + 1, LOCAL)
         self.settings = self._settings()
         self.has_demo = False
 
@@ -112,29 +113,28 @@ class Stack:
         return chosen
 
     def _start_redis(self) -> None:
-        socket, data = private_socket(self.config.var_dir), self.config.var_dir / "redis"
+        path, data = private_socket(self.config.var_dir), self.config.var_dir / "redis"
         prepare_directory(data)
-        prepare_directory(socket.parent)
-        _end_orphan(socket)
-        command = server_command(find_server(), socket, data)
-        self.supervisor.start(self._program("redis", *command, is_last_to_stop=True))
-        self.supervisor.wait_until(lambda: is_answering(socket_url(socket)), "redis", START_S)
+        prepare_directory(path.parent)
+        _end_orphan(path)
+        redis = self._program("redis", *server_command(find_server(), path, data))
+        self.supervisor.start(replace(redis, is_last_to_stop=True, is_quiet=True))
+        self.supervisor.wait_until(lambda: is_answering(socket_url(path)), "redis", START_S)
 
     def _start_sandbox(self) -> None:
         var = self.config.var_dir
-        public_url = self.settings["PUBLIC_URL"]
-        arguments = {
+        options = {
             "--port": str(self.sandbox_port),
             "--data": str(var / "sandbox.sqlite"),
             "--webhook-url": f"{self.url}/webhooks/bling",
-            "--redirect-url": f"{public_url}/bling/callback",
+            "--redirect-url": f"{self.settings['PUBLIC_URL']}/bling/callback",
             "--client-id": self.settings["BLING_CLIENT_ID"],
             "--client-secret": self.settings["BLING_CLIENT_SECRET"],
             "--tokens-out": str(var / "demo-tokens.json"),
         }
-        words = [word for pair in arguments.items() for word in pair]
+        words = [word for option in options.items() for word in option]
         self.supervisor.start(self._python("sandbox", "-m", "sandbox", "--demo", *words))
-        self.supervisor.wait_until(lambda: _answers(self.sandbox_url), "sandbox", START_S)
+        self.supervisor.wait_until(lambda: _listens(self.sandbox_port), "sandbox", START_S)
 
     def _load_demo(self) -> None:
         """The demo merchant, once: later runs keep what has become of it."""
@@ -143,7 +143,7 @@ class Stack:
         try:
             if not self._has_organization():
                 log.say("run", "loading the demo merchant")
-                demo.write_setup(self.config.var_dir / "demo-tokens.json", setup, f"{self.sandbox_url}/Api/v3")
+                demo.write_setup(self.config.var_dir / "demo-tokens.json", setup)
                 self.supervisor.run_once(self._python("demo", *flask, "setup", "import", str(setup)), START_S)
             self.has_demo = True
         except (StartFailed, demo.DemoUnavailable) as error:
@@ -154,7 +154,7 @@ class Stack:
     def _has_organization(self) -> bool:
         command = ("-m", "flask", "--app", "app", "status", "--org", demo.ORGANIZATION, "--json")
         try:
-            self.supervisor.run_once(self._python("demo", *command), START_S)
+            self.supervisor.run_once(replace(self._python("demo", *command), is_quiet=True), START_S)
         except StartFailed:
             return False
         return True
@@ -162,10 +162,18 @@ class Stack:
     def _python(self, name: str, *arguments: str) -> Program:
         return self._program(name, sys.executable, *arguments)
 
-    def _program(self, name: str, *command: str, is_last_to_stop: bool = False) -> Program:
+    def _program(self, name: str, *command: str) -> Program:
         local = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "localhost", LOCAL)))
         environment = {**os.environ, **self.settings, "PYTHONUNBUFFERED": "1", "NO_PROXY": local, "no_proxy": local}
-        return Program(name, command, environment, ROOT, is_last_to_stop)
+        return Program(name, command, environment, ROOT)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOCAL, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:
@@ -177,14 +185,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _end_orphan(socket: Path) -> None:
+def _end_orphan(path: Path) -> None:
     """We hold the lock of this folder, so a server that still answers was left behind by a run that was killed."""
-    remove_stale_socket(socket)
-    if socket.exists():
-        client = Redis.from_url(socket_url(socket), socket_timeout=5)
+    remove_stale_socket(path)
+    if path.exists():
+        client = Redis.from_url(socket_url(path), socket_timeout=5)
         with contextlib.suppress(RedisError):
             client.shutdown()
-        remove_stale_socket(socket)
+        remove_stale_socket(path)
 
 
 @contextlib.contextmanager
@@ -213,15 +221,11 @@ def _announced(var_dir: Path, settings: dict[str, str]) -> Iterator[None]:
     path = var_dir / RUNNING_STACK
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        _dump({"pid": os.getpid(), "environment": settings}, file)
+        json.dump({"pid": os.getpid(), "environment": settings}, file, indent=1)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def _dump(content: object, file: TextIO) -> None:
-    json.dump(content, file, indent=1)
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -74,6 +73,8 @@ class Program:
     directory: Path
     # Ended after all others, because they need it until their end.
     is_last_to_stop: bool = False
+    # What it says is shown only when it fails.
+    is_quiet: bool = False
 
 
 class Child:
@@ -107,7 +108,8 @@ class Child:
         for raw in process.stdout or ():
             line = raw.decode(errors="replace").rstrip()
             self.last_lines.append(line)
-            self._log.say(self.program.name, line)
+            if not self.program.is_quiet:
+                self._log.say(self.program.name, line)
 
     def look_after(self) -> None:
         """Start it again if it died and its pause is over."""
@@ -120,6 +122,8 @@ class Child:
             self.deaths = 1 if lived_s > HEALTHY_S else self.deaths + 1
             delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (self.deaths - 1))
             self.restart_at = time.monotonic() + delay_s
+            if self.program.is_quiet:
+                self._log.show(self.last_words())
             self._log.say("run", f"{self.program.name} {self.ending()}; starting it again in {delay_s:g} s")
 
     def ending(self) -> str:
@@ -157,7 +161,7 @@ class Supervisor:
         self.is_stopping = True
 
     def start(self, program: Program) -> None:
-        self.log.say("run", f"starting {program.name}: {shlex.join(program.command)}")
+        self.log.say("run", f"starting {program.name}")  # Not with its command: that may hold a secret.
         self._children.append(Child(program, self.log))
 
     def run_once(self, program: Program, timeout_s: float) -> None:

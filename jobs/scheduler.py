@@ -35,7 +35,7 @@ if ARGV[3] == '' then redis.call('ZREM', KEYS[1], ARGV[1]) else redis.call('ZADD
 return 1
 """
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("jobs.scheduler")
 
 
 class TickScheduler(queues.WakeScheduler):

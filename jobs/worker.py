@@ -33,7 +33,7 @@ RECONNECT_S = 1.0
 BEAT_S = 5
 MAX_JOBS = 1000
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("jobs.worker")
 
 
 class StockWorker(SimpleWorker):
