@@ -209,7 +209,8 @@ def _check_mode(group: Place, draft: GroupDraft) -> None:
             group["seed"].fault("só existe no modo espelho (“mirror”)")
         _check_repetitions(group["write_back"], draft.write_back, "este depósito já está nesta lista")
         for item, place in zip(group["write_back"].items(), draft.write_back, strict=False):
-            if place.is_whole and place not in draft.sources:
+            # A source that could not be read may be the one that is meant.
+            if place.is_whole and place not in draft.sources and all(source.is_whole for source in draft.sources):
                 item.fault("este depósito não está entre os principais")
     elif draft.mode == MIRROR:
         if draft.sources:

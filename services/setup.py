@@ -107,7 +107,8 @@ def import_setup(text: bytes | str) -> Imported:
         raise SetupRefused([Fault("", f"O arquivo {error}")]) from error
     present = _Present.load(read_slug(document))
     draft, faults = read_setup(document, present.accounts, present.drafts.values())
-    _refuse_if_any([*faults, *_clashes(draft, present)])
+    wrong = {fault.path for fault in faults}
+    _refuse_if_any([*faults, *(fault for fault in _clashes(draft, present) if fault.path not in wrong)])
     answers = _ask_bling(draft, present)
     try:
         with database.atomic():
