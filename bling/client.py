@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from bling.payloads import (
 )
 from bling.rate_limit import BLING_TIME_ZONE, Pacer
 from bling.transport import Caller, Transport
-from core.values import Company, Deposit, MovementOrder, Product, ProductBalance
+from core.values import Company, Deposit, MovementOrder, Product, ProductBalance, ProductSituation
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ MAX_IDS = 100
 MAX_IDS_CHARS = 3600
 _IDS = "idsProdutos[]"
 _IDS_ENCODED_CHARS = len("idsProdutos%5B%5D=&")
+
+_FIRST_PAGE = (("pagina", 1), ("limite", PAGE_SIZE))
+# Values of `criterio`. A listing of all knows the situations active and inactive only (so says the description):
+# which products are deleted, only the listing of the deleted tells.
+_DELETED, _ALL = 4, 5
 
 POSITIVE, ZERO, NEGATIVE = 1, 0, 2
 _FILTERS = (POSITIVE, ZERO, NEGATIVE)
@@ -95,23 +100,22 @@ class BlingClient:
 
         With `changed_since` only those changed since then; beyond the year that Bling allows, all.
         """
-        query: list[tuple[str, str | int]] = [("criterio", 5), ("tipo", "T")]
+        query: list[tuple[str, str | int]] = [("tipo", "T")]
         if changed_since and self._utcnow() - changed_since < _MAX_LOOK_BACK:
             local = changed_since.astimezone(BLING_TIME_ZONE)
             query.append(("dataAlteracaoInicial", local.strftime("%Y-%m-%d %H:%M:%S")))
-        return self._pages("/produtos", query, parse_products)
+        deleted = {product.id: _as_deleted(product) for product in self._product_pages(_DELETED, query)}
+        for product in self._product_pages(_ALL, query):
+            yield deleted.pop(product.id, product)
+        yield from deleted.values()
 
     def get_products(self, ids: Collection[int]) -> dict[int, Product]:
         """The products that Bling knows among `ids`; one that is missing does not exist or is a service."""
-        known: dict[int, Product] = {}
-        waiting = sorted(set(ids))
-        while waiting:
-            batch = _take_batch(waiting)
-            waiting = waiting[len(batch) :]
-            query: list[tuple[str, str | int]] = [("criterio", 5), ("tipo", "T"), ("pagina", 1), ("limite", PAGE_SIZE)]
-            page = self._read("/produtos", [*query, *((_IDS, id_) for id_ in batch)], parse_products)
-            known.update((id_, product) for id_, product in page.items() if product and id_ in batch)
-        return known
+        found = self._find_products(_ALL, ids)
+        is_clear = {id_ for id_, product in found.items() if product.situation is ProductSituation.ACTIVE}
+        for product in self._find_products(_DELETED, set(ids) - is_clear).values():
+            found[product.id] = _as_deleted(product)
+        return found
 
     def get_balances(self, ids: Collection[int], hints: Mapping[int, int] | None = None) -> BalancesResult:
         """The balances of these products, in as few calls as possible.
@@ -159,6 +163,20 @@ class BlingClient:
                 if id_ in result.found or not to_ask[id_]:
                     del to_ask[id_]
 
+    def _product_pages(self, criterion: int, query: list[tuple[str, str | int]]) -> Iterator[Product]:
+        return self._pages("/produtos", [("criterio", criterion), *query], parse_products)
+
+    def _find_products(self, criterion: int, ids: Collection[int]) -> dict[int, Product]:
+        found: dict[int, Product] = {}
+        waiting = sorted(set(ids))
+        while waiting:
+            batch = _take_batch(waiting)
+            waiting = waiting[len(batch) :]
+            query: list[tuple[str, str | int]] = [("criterio", criterion), ("tipo", "T"), *_FIRST_PAGE]
+            page = self._read("/produtos", [*query, *((_IDS, id_) for id_ in batch)], parse_products)
+            found.update((id_, product) for id_, product in page.items() if product and id_ in batch)
+        return found
+
     def _pages(
         self, path: str, query: list[tuple[str, str | int]], parse: Callable[[object], Mapping[int, T | None]]
     ) -> Iterator[T]:
@@ -187,6 +205,10 @@ class BlingClient:
         except AuthExpired:
             token = self._tokens.token_refused(token)
         return call(Caller(self._account_id, token, self._pacer))
+
+
+def _as_deleted(product: Product) -> Product:
+    return replace(product, situation=ProductSituation.DELETED)
 
 
 def _order_of_filters(hint: int | None) -> list[int]:

@@ -18,6 +18,7 @@ from core.values import MovementOrder
 from tests.bling.conftest import NOON, FakeTokens, FreePacer
 from tests.bling.recorder import Recorder, Request, cut, error, reply
 
+NOTHING_DELETED = reply(200, {"data": []})
 ORDER = MovementOrder(11, 5, "S", Decimal("2.50"), "Venda na Filial")
 
 
@@ -63,14 +64,15 @@ def test_it_names_its_company(server: Recorder, client: BlingClient) -> None:
 class TestListings:
     def test_it_reads_until_a_page_is_not_full(self, server: Recorder, client: BlingClient) -> None:
         server.will(
+            NOTHING_DELETED,
             reply(200, {"data": [product(id_) for id_ in range(1, 101)]}),
             reply(200, {"data": [product(id_) for id_ in range(101, 201)]}),
             reply(200, {"data": []}),
         )
 
         assert [found.id for found in client.list_products()] == list(range(1, 201))
-        assert [request.values("pagina") for request in server.requests] == [["1"], ["2"], ["3"]]
-        for request in server.requests:
+        assert [request.values("pagina") for request in server.requests[1:]] == [["1"], ["2"], ["3"]]
+        for request in server.requests[1:]:
             assert dict(request.query) == {
                 "criterio": "5",
                 "tipo": "T",
@@ -80,6 +82,7 @@ class TestListings:
 
     def test_a_product_that_moves_to_the_next_page_comes_once(self, server: Recorder, client: BlingClient) -> None:
         server.will(
+            NOTHING_DELETED,
             reply(200, {"data": [product(id_) for id_ in range(1, 101)]}),
             reply(200, {"data": [product(100), product(101)]}),
         )
@@ -88,6 +91,7 @@ class TestListings:
 
     def test_services_fill_pages_but_are_no_products(self, server: Recorder, client: BlingClient) -> None:
         server.will(
+            NOTHING_DELETED,
             reply(200, {"data": [product(id_, tipo="S") for id_ in range(1, 101)]}),
             reply(200, {"data": [product(101)]}),
         )
@@ -95,26 +99,42 @@ class TestListings:
         assert [found.id for found in client.list_products()] == [101]
 
     def test_a_server_that_repeats_its_page_for_ever_is_noticed(self, server: Recorder, client: BlingClient) -> None:
+        server.will(NOTHING_DELETED)
         server.always(reply(200, {"data": [product(id_) for id_ in range(1, 101)]}))
 
         with pytest.raises(UnexpectedAnswer):
             list(client.list_products())
 
-        assert len(server.requests) == 2
+        assert len(server.requests) == 3
+
+    def test_deleted_products_are_known_whatever_the_listing_of_all_says(
+        self, server: Recorder, client: BlingClient
+    ) -> None:
+        server.will(
+            reply(200, {"data": [product(1, situacao="I"), product(2, situacao="I")]}),
+            reply(200, {"data": [product(1, situacao="I"), product(3, situacao="I"), product(4)]}),
+        )
+
+        situations = {found.id: found.situation.value for found in client.list_products()}
+
+        assert situations == {1: "deleted", 2: "deleted", 3: "inactive", 4: "active"}
+        assert [request.values("criterio") for request in server.requests] == [["4"], ["5"]]
 
     def test_changes_are_asked_for_in_blings_own_time(self, server: Recorder, client: BlingClient) -> None:
-        server.will(reply(200, {"data": []}))
+        server.will(NOTHING_DELETED, reply(200, {"data": []}))
 
         list(client.list_products(datetime(2026, 3, 1, 1, 30, tzinfo=UTC)))
 
-        assert server.requests[0].values("dataAlteracaoInicial") == ["2026-02-28 22:30:00"]
+        for request in server.requests:
+            assert request.values("dataAlteracaoInicial") == ["2026-02-28 22:30:00"]
 
     def test_a_look_back_that_bling_refuses_lists_everything(self, server: Recorder, client: BlingClient) -> None:
-        server.will(reply(200, {"data": []}))
+        server.will(NOTHING_DELETED, reply(200, {"data": []}))
 
         list(client.list_products(NOON - timedelta(days=400)))
 
-        assert server.requests[0].values("dataAlteracaoInicial") == []
+        for request in server.requests:
+            assert request.values("dataAlteracaoInicial") == []
 
     def test_switched_off_deposits_are_deposits(self, server: Recorder, client: BlingClient) -> None:
         geral = {"id": 5, "descricao": "Geral", "situacao": 1, "padrao": True, "desconsiderarSaldo": False}
@@ -136,13 +156,32 @@ class TestListings:
         def answer(handler: Any, request: Request) -> None:
             reply(200, {"data": [product(id_) for id_ in request.ids if id_ != 7]})(handler, request)
 
-        server.will(answer, answer, answer)
+        server.will(answer, answer, answer, NOTHING_DELETED)
 
         found = client.get_products(range(1, 251))
 
         assert found.keys() == set(range(1, 251)) - {7}
-        assert [len(request.ids) for request in server.requests] == [100, 100, 50]
+        assert [len(request.ids) for request in server.requests] == [100, 100, 50, 1]
         assert server.requests[0].values("criterio") == ["5"]
+
+    def test_only_doubtful_products_are_looked_up_among_the_deleted(
+        self, server: Recorder, client: BlingClient
+    ) -> None:
+        server.will(
+            reply(200, {"data": [product(1), product(2, situacao="I"), product(3, situacao="I")]}),
+            reply(200, {"data": [product(3, situacao="I"), product(4, situacao="E")]}),
+        )
+
+        found = client.get_products([1, 2, 3, 4, 5])
+
+        assert {id_: entry.situation.value for id_, entry in found.items()} == {
+            1: "active",
+            2: "inactive",
+            3: "deleted",
+            4: "deleted",
+        }
+        assert server.requests[1].ids == [2, 3, 4, 5]
+        assert server.requests[1].values("criterio") == ["4"]
 
     def test_no_ids_cost_no_call(self, server: Recorder, client: BlingClient) -> None:
         assert client.get_products([]) == {}
