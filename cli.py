@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from decimal import Decimal
 from typing import IO, Any
 
@@ -24,6 +25,7 @@ from models import Organization, Run, RunType
 from services import history as histories
 from services import overview
 from services.bling_clients import explain
+from services.preview import Preview, preview_skus
 from services.runs import get_run, start_run
 from services.setup import SetupRefused, import_setup
 from services.setup_export import export_setup
@@ -141,7 +143,7 @@ def sync_run(
     if dry_run:
         _show_plan(organization, wanted, as_json)
         return
-    run = start_run(organization, RunType.MANUAL, skus=wanted, reason="cli")
+    run = start_run(organization, RunType.MANUAL, skus=wanted)
     _report(organization, run, wait, as_json)
 
 
@@ -152,7 +154,7 @@ def sync_run(
 def reconcile(org: str, wait: bool, as_json: bool) -> None:
     """The periodic check, now."""
     organization = _organization(org)
-    _report(organization, start_run(organization, RunType.CRON, skus=None, reason="cli"), wait, as_json)
+    _report(organization, start_run(organization, RunType.CRON, skus=None, reason="schedule"), wait, as_json)
 
 
 @click.command(cls=DatabaseCommand)
@@ -226,8 +228,6 @@ def _counts(run: Run) -> dict[str, Any]:
 
 
 def _show_plan(organization: Organization, skus: list[str] | None, as_json: bool) -> None:
-    from services.preview import preview_skus
-
     previews = preview_skus(organization, skus)
     if as_json:
         _print_json({"dry_run": True, "groups": [_plan_document(preview) for preview in previews]})

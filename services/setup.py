@@ -26,11 +26,12 @@ from clock import utcnow
 from core.documents import REQUIRED, Fault, parse
 from core.group_draft import DepositPlace, GroupDraft
 from core.setup_file import AccountDraft, SetupDraft, TokenPair, UserDraft, read_setup, read_slug
-from core.values import Tokens
+from core.values import ProductSituation, Tokens
 from db import database
 from ids import new_id
-from models import Account, AccountState, Organization, Run, RunType, StockGroup, User
+from models import Account, AccountState, Organization, Product, Run, RunType, StockGroup, User
 from services import groups
+from services.activation import AccountBalances, collect_balances, store_baseline
 from services.auth import change_password, hash_password, is_password_of, normalized_email
 from services.bling_clients import (
     MemoryTokens,
@@ -110,9 +111,10 @@ def import_setup(text: bytes | str) -> Imported:
     wrong = {fault.path for fault in faults}
     _refuse_if_any([*faults, *(fault for fault in _clashes(draft, present) if fault.path not in wrong)])
     answers = _ask_bling(draft, present)
+    balances = _read_baselines(draft, present, answers)
     try:
         with database.atomic():
-            return _write(draft, present, answers)
+            return _write(draft, present, answers, balances)
     except IntegrityError as error:
         # Somebody stored the same e-mail, company or key between the checks and here.
         raise SetupRefused([Fault("", "Os dados mudaram durante a importação. Importe o arquivo de novo.")]) from error
@@ -286,7 +288,60 @@ def _known_places(present: _Present, answers: Mapping[str, _Answer]) -> set[Depo
     return places
 
 
-def _write(draft: SetupDraft, present: _Present, answers: Mapping[str, _Answer]) -> Imported:
+def _to_activate(draft: SetupDraft, present: _Present) -> list[tuple[int, GroupDraft]]:
+    """The rules that the file wants active and that are not, with their positions."""
+    active = {key for key, group in present.groups.items() if group.is_active}
+    return [(n, group) for n, group in enumerate(draft.groups) if group.is_active and group.key not in active]
+
+
+def _read_baselines(draft: SetupDraft, present: _Present, answers: Mapping[str, _Answer]) -> dict[str, AccountBalances]:
+    """What every account of a rule to be activated holds now, by account id."""
+    wanted: dict[str, tuple[str, BlingClient, list[int]]] = {}
+    faults = []
+    for position, group in _to_activate(draft, present):
+        for key in dict.fromkeys(place.account for place in group.places):
+            answer, row = answers.get(key), present.accounts.get(key)
+            if answer is not None and (answer.tokens is not None or _is_connected(row)):
+                products = [
+                    product.id
+                    for product in answer.catalog.products
+                    if product.sku and product.situation == ProductSituation.ACTIVE
+                ]
+                wanted[key] = (answer.account_id, answer.client, products)
+            elif row is not None and _is_connected(row):
+                wanted[key] = (row.id, client_for(row), _active_products(row))
+            else:
+                faults.append(Fault(f"groups[{position}].active", f"a conta “{key}” não está conectada"))
+    _refuse_if_any(faults)
+    balances: dict[str, AccountBalances] = {}
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        asked = {key: threads.submit(collect_balances, client, ids) for key, (_, client, ids) in wanted.items()}
+        for key, future in asked.items():
+            try:
+                balances[wanted[key][0]] = future.result()
+            except BlingError as error:
+                faults.append(_fault_of(draft, key, error))
+    _refuse_if_any(faults)
+    return balances
+
+
+def _active_products(account: Account) -> list[int]:
+    rows = Product.select(Product.bling_id).where(
+        (Product.account == account.id) & (Product.sku != "") & (Product.situation == ProductSituation.ACTIVE)
+    )
+    return [bling_id for (bling_id,) in rows.tuples()]
+
+
+def _is_connected(row: Account | None) -> bool:
+    return row is not None and row.state == AccountState.CONNECTED
+
+
+def _write(
+    draft: SetupDraft,
+    present: _Present,
+    answers: Mapping[str, _Answer],
+    balances: Mapping[str, AccountBalances],
+) -> Imported:
     done = Imported(_write_organization(draft, present.organization, done_changes := []), done_changes)
     for user in draft.users:
         _write_user(done, user)
@@ -296,7 +351,13 @@ def _write(draft: SetupDraft, present: _Present, answers: Mapping[str, _Answer])
         account_row = Account.get_by_id(answer.account_id)
         store_catalog(account_row, answer.catalog, full=True)
         done.changes.append(f"conta {key}: {len(answer.catalog.products)} produtos lidos")
-    _write_groups(done, draft, present)
+    is_decided_anew = _write_groups(done, draft, present)
+    is_activated = _activate_groups(done, draft, present, balances)
+    if is_activated or is_decided_anew or (answers and _has_active_rule(done.organization)):
+        # In this transaction, so that the rule is never active without it; no worker and no Redis is needed for that.
+        done.run = start_run(
+            done.organization, RunType.MANUAL, skus=None, reason="activation" if is_activated else "rules"
+        )
     return done
 
 
@@ -393,18 +454,35 @@ def _seal(text: str | None, owner_id: str) -> str | None:
     return None if text is None else seal(text, owner_id=owner_id)
 
 
-def _write_groups(done: Imported, draft: SetupDraft, present: _Present) -> None:
+def _write_groups(done: Imported, draft: SetupDraft, present: _Present) -> bool:
+    """Save the rules; whether an active one decides differently from now on."""
     deposits = groups.deposits_of(done.organization)
-    is_unsettled = False
+    is_decided_anew = False
     for group in draft.groups:
         saved = groups.save_group(done.organization, group, deposits, present.groups.get(group.key))
         if saved.is_new:
             done.changes.append(f"regra {group.key}: criada")
         elif saved.is_changed:
             done.changes.append(f"regra {group.key}: alterada")
-        is_unsettled = is_unsettled or (saved.decides_anew and saved.group.is_active)
-    if is_unsettled:
-        done.run = start_run(done.organization, RunType.MANUAL, skus=None, reason="rules")
+        is_decided_anew = is_decided_anew or (saved.decides_anew and saved.group.is_active)
+    return is_decided_anew
+
+
+def _activate_groups(
+    done: Imported, draft: SetupDraft, present: _Present, balances: Mapping[str, AccountBalances]
+) -> bool:
+    keys = [group.key for _, group in _to_activate(draft, present)]
+    for group in StockGroup.select().where((StockGroup.organization == done.organization) & StockGroup.key.in_(keys)):
+        StockGroup.update(is_active=True, activated_at=utcnow(), activated_by=None).where(
+            StockGroup.id == group.id
+        ).execute()
+        counted = store_baseline(StockGroup.get_by_id(group.id), balances)
+        done.changes.append(f"regra {group.key}: ativada, com {counted} SKUs")
+    return bool(keys)
+
+
+def _has_active_rule(organization: Organization) -> bool:
+    return StockGroup.select().where((StockGroup.organization == organization) & StockGroup.is_active).exists()
 
 
 def _differs(row: Any, wanted: Mapping[str, Any]) -> bool:

@@ -11,13 +11,17 @@ import pytest
 
 from clock import utcnow
 from config import Config
+from devserver.redis_server import RedisProcess
 from models import (
     Account,
     AccountState,
+    Cell,
     Deposit,
     GroupDeposit,
     Organization,
+    Pool,
     Product,
+    Run,
     SkuOverride,
     StockGroup,
     User,
@@ -455,3 +459,125 @@ def test_an_export_without_secrets_holds_none(document: dict[str, Any], config: 
 
     for secret in ("shared-secret", "segredo da ana", *(a["access_token"] for a in document["accounts"])):
         assert secret not in text
+
+
+def activated(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "groups": [{**document["groups"][0], "active": True, "overrides": []}]}
+
+
+def test_an_active_rule_is_activated_with_the_balances_found_and_synchronized(
+    document: dict[str, Any], bling: Bling
+) -> None:
+    done = load(activated(document))
+
+    assert StockGroup.get().is_active
+    books = {(cell.account.key, cell.deposit.name): (cell.accounted, cell.baseline) for cell in Cell.select()}
+    assert books == {("matriz", "Geral"): (10, 10), ("filial", "Loja virtual"): (0, 0)}
+    run = Run.get()
+    assert done.run == run
+    assert (run.type, run.scope, run.reason, run.status) == ("manual", "all", "activation", "queued")
+    assert not bling.movements("filial")
+
+
+def test_repeating_an_activation_starts_nothing(document: dict[str, Any], bling: Bling) -> None:
+    document = activated(document)
+    load(document)
+    before, asked = rows(), len(bling.requests())
+
+    done = load(document)
+
+    assert (done.changes, done.run) == ([], None)
+    assert (rows(), len(bling.requests()), Run.select().count()) == (before, asked, 1)
+
+
+def test_a_rule_can_be_activated_by_a_later_file(document: dict[str, Any]) -> None:
+    load(document)
+
+    done = load(activated(document))
+
+    assert StockGroup.get().is_active
+    assert done.run is not None
+    assert Cell.select().count() == 2
+
+
+def test_inactive_in_the_file_leaves_the_choice_to_the_person_at_the_screen(document: dict[str, Any]) -> None:
+    load(activated(document))
+
+    done = load({**document, "groups": [{**document["groups"][0], "overrides": []}]})
+
+    assert StockGroup.get().is_active
+    assert done.changes == []
+
+
+def test_the_first_synchronization_is_kept_when_redis_is_away(
+    document: dict[str, Any], own_redis: RedisProcess
+) -> None:
+    own_redis.stop()
+
+    load(activated(document))
+
+    assert Run.get().status == "queued"
+
+
+def test_changing_an_active_rule_synchronizes_anew_and_keeps_the_books_of_what_stays(document: dict[str, Any]) -> None:
+    document = activated(document)
+    load(document)
+    Run.update(finished_at=utcnow(), status="ok").execute()
+    kept = {cell.id for cell in Cell.select().where(Cell.deposit == Deposit.get(Deposit.name == "Geral"))}
+    document["groups"][0]["targets"][0]["percent"] = "50"
+
+    done = load(document)
+
+    assert done.run is not None
+    assert done.run.reason == "rules"
+    assert kept <= {cell.id for cell in Cell.select()}
+
+
+def test_a_deposit_that_comes_back_begins_with_what_it_holds_then(document: dict[str, Any], bling: Bling) -> None:
+    document = activated(document)
+    target = document["groups"][0]["targets"][0]
+    other = {**target, "deposit": deposit_id(bling, "filial", "Geral")}
+    document["groups"][0]["targets"] = [target, other]
+    load(document)
+    document["groups"][0]["targets"] = [target]
+    load(document)
+    assert Cell.select().count() == 3
+
+    document["groups"][0]["targets"] = [target, other]
+    load(document)
+
+    assert {(cell.account.key, cell.deposit.name) for cell in Cell.select()} == {
+        ("matriz", "Geral"),
+        ("filial", "Loja virtual"),
+    }
+
+
+def test_an_active_rule_keeps_its_mode(document: dict[str, Any]) -> None:
+    document = activated(document)
+    load(document)
+    group = document["groups"][0]
+    place = {key: group["targets"][0][key] for key in ("account", "deposit")}
+    group.update(mode="mirror", sources=[], write_back=[], seed=place)
+
+    [fault] = faults_of(document)
+
+    assert fault.startswith("groups[0].mode: Desative a regra antes de mudar o modo")
+
+
+def test_a_rule_with_a_disconnected_account_is_not_activated(document: dict[str, Any]) -> None:
+    load(document)
+    Account.update(state=AccountState.PAUSED).where(Account.key == "filial").execute()
+
+    assert faults_of(activated(document)) == ["groups[0].active: a conta “filial” não está conectada"]
+    assert not StockGroup.get().is_active
+
+
+def test_a_mirror_starts_from_its_seed(document: dict[str, Any], bling: Bling) -> None:
+    document = activated(document)
+    group = document["groups"][0]
+    seed = group["sources"][0]
+    group.update(mode="mirror", targets=[*group["targets"], seed], sources=[], write_back=[], seed=seed)
+
+    load(document)
+
+    assert [(pool.sku, pool.level) for pool in Pool.select()] == [("CAN-1", 10)]
