@@ -80,7 +80,7 @@ def activate_group(group: StockGroup, user: User | None = None, *, client_of: Cl
     with database.atomic():
         switched = (
             StockGroup.update(is_active=True, activated_at=utcnow(), activated_by=None if user is None else user.id)
-            .where((StockGroup.id == group.id) & ~StockGroup.is_active)
+            .where((StockGroup.id == group.id) & (StockGroup.is_active == 0))
             .execute()
         )
         if switched != 1:

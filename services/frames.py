@@ -121,7 +121,7 @@ def load_frames(
     """The frames of these SKUs in the organization's active groups (or in `groups`, active or not), per SKU."""
     now = now or utcnow()
     if groups is None:
-        active = StockGroup.select().where((StockGroup.organization == organization_id) & StockGroup.is_active)
+        active = StockGroup.select().where((StockGroup.organization == organization_id) & (StockGroup.is_active == 1))
         groups = list(active.order_by(StockGroup.id))
     by_sku: dict[str, list[PoolFrame]] = {sku: [] for sku in skus}
     if not groups or not skus:

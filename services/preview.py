@@ -103,7 +103,7 @@ def preview_skus(
     organization: Organization, skus: Sequence[str] | None, *, client_of: ClientFor = client_for
 ) -> list[Preview]:
     """What a synchronization of these SKUs, or of all, would do now in each active rule."""
-    active = StockGroup.select().where((StockGroup.organization == organization.id) & StockGroup.is_active)
+    active = StockGroup.select().where((StockGroup.organization == organization.id) & (StockGroup.is_active == 1))
     return [preview_group(group, skus=skus, client_of=client_of) for group in active.order_by(StockGroup.id)]
 
 

@@ -9,8 +9,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
-from bling.client import BlingClient
+from bling.client import NEGATIVE, POSITIVE, BlingClient
 from bling.errors import AuthExpired, AuthLost, BlingError, Forbidden, QuotaExhausted
 from bling.payloads import find_deposit_balance
 from clock import utcnow
@@ -52,7 +53,7 @@ def read_balances(frames: Iterable[PoolFrame], client_of: ClientFor = client_for
 def _read_account(
     account: Account, cells: list[CellFrame], client_of: ClientFor
 ) -> Mapping[tuple[str, str], Seen | Unread]:
-    hints = {cell.product.bling_id: cell.product.balance_filter for cell in cells}
+    hints = {cell.product.bling_id: cell.product.balance_filter for cell in cells} | _likely_filters(cells)
     asked_at = utcnow()
     try:
         result = client_of(account).get_balances(list(hints), hints)
@@ -78,6 +79,14 @@ def _read_account(
     return found
 
 
+def _likely_filters(cells: list[CellFrame]) -> dict[int, int]:
+    """Where our books say that there is stock, or less than none, the product is asked for under that filter first."""
+    known: dict[int, Decimal] = defaultdict(Decimal)
+    for place in {(cell.product.bling_id, cell.row) for cell in cells if cell.row is not None}:
+        known[place[0]] += place[1].accounted
+    return {bling_id: POSITIVE if total > 0 else NEGATIVE for bling_id, total in known.items() if total != 0}
+
+
 def _reason(error: BlingError) -> str:
     if isinstance(error, AuthLost | AuthExpired):
         return Problem.RECONNECT
@@ -99,5 +108,5 @@ def _remember_filters(account: Account, hints: Mapping[int, int], filters: Mappi
 
 
 def _deposits_outside_totals(account: Account) -> frozenset[int]:
-    rows = Deposit.select(Deposit.bling_id).where((Deposit.account == account.id) & Deposit.ignores_balance)
+    rows = Deposit.select(Deposit.bling_id).where((Deposit.account == account.id) & (Deposit.ignores_balance == 1))
     return frozenset(row.bling_id for row in rows)

@@ -203,7 +203,7 @@ def _known_products(organization_id: str):  # type: ignore[no-untyped-def]
         Deposit.select(Deposit.account)
         .join(GroupDeposit)
         .join(StockGroup)
-        .where((StockGroup.organization == organization_id) & StockGroup.is_active)
+        .where((StockGroup.organization == organization_id) & (StockGroup.is_active == 1))
     )
     return (Product.organization == organization_id) & (Product.sku != "") & Product.account.in_(accounts)
 
