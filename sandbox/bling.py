@@ -353,7 +353,7 @@ class Bling:
         return Tokens(
             grant.access_token,
             grant.refresh_token,
-            int(grant.access_expires_at - self.world.now()),
+            round(grant.access_expires_at - self.world.now()),
             grant.client_id,
             self.world.accounts[grant.account].company_id,
         )

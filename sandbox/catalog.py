@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import SandboxError
 from .records import Account, App, Component, Deposit, Product
-from .stock import Stock
+from .stock import Stock, parse_quantity
 from .webhooks import Webhooks
 from .world import World, iso
 
@@ -123,7 +123,7 @@ class Catalog:
             key, now = world.account(account).key, world.now()
             parts = [Component(self.find_product(key, part).id, amount) for part, amount in components.items()]
             places = [(self.find_deposit(key, d), amount) for d, amount in stock.items()]
-            price = Decimal(fields.pop("price", 0))
+            price = _field("price", fields.pop("price", 0))
             number = world.next_id("product")
             product = Product(number, key, sku, name, price, now, now, components=parts, **fields)
             if places and not product.holds_stock:
@@ -141,10 +141,7 @@ class Catalog:
         unknown = set(changes) - set(EDITABLE)
         if unknown:
             raise SandboxError(f"Campo que não se edita: {', '.join(sorted(unknown))}.")
-        if changes.get("situation", "A") not in ("A", "I", "E"):
-            raise SandboxError("A situação é A (ativo), I (inativo) ou E (excluído).")
-        if not str(changes.get("name", product.name)).strip():
-            raise SandboxError("Informe o nome do produto.")
+        changes = {name: _field(name, value) for name, value in changes.items()}
         with self._world.change():
             for name, value in changes.items():
                 setattr(product, name, value)
@@ -200,6 +197,21 @@ class Catalog:
             digits.append(0 if rest < 2 else 11 - rest)
         text = "".join(map(str, digits))
         return f"{text[:2]}.{text[2:5]}.{text[5:8]}/{text[8:12]}-{text[12:]}"
+
+
+def _field(name: str, value: Any) -> Any:
+    """A product's field as typed by a person or sent to the control API."""
+    if name == "price":
+        price = parse_quantity(value)
+        if price < 0:
+            raise SandboxError("O preço não pode ser negativo.")
+        return price
+    text = str(value).strip() if name != "sku" else str(value)
+    if name == "situation" and text not in ("A", "I", "E"):
+        raise SandboxError("A situação é A (ativo), I (inativo) ou E (excluído).")
+    if name == "name" and not 1 <= len(text) <= 120:
+        raise SandboxError("O nome do produto tem de 1 a 120 caracteres.")
+    return text
 
 
 def _known_scopes(scopes: list[str]) -> list[str]:

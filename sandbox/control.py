@@ -83,7 +83,7 @@ class Control:
         bling = self._bling
         with bling.world.lock:
             return {
-                "now": _time(bling.world.now()),
+                "now": bling.world.now(),
                 "apps": [
                     {
                         "client_id": app.client_id,
@@ -128,7 +128,7 @@ class Control:
     ) -> Any:  # fmt: skip
         wanted = sku if product is None else _integer(product)
         found = self._bling.movements(account, wanted, origin)
-        return {"movements": [asdict(m) | {"at": _time(m.at)} for m in _last(found, limit)]}
+        return {"movements": [asdict(m) for m in _last(found, limit)]}
 
     def requests(
         self, account: str | None = None, method: str | None = None, path: str | None = None,
@@ -140,7 +140,7 @@ class Control:
         return {
             "total": len(found),
             "today": today,
-            "requests": [asdict(r) | {"at": _time(r.at)} for r in _last(found, limit)],
+            "requests": [asdict(r) for r in _last(found, limit)],
         }
 
     def deliveries(
@@ -157,10 +157,7 @@ class Control:
         return {"kinds": list(KINDS), "faults": self._bling.faults.listed()}
 
     def settings(self) -> Any:
-        return {
-            name: list(map(_time, value)) if isinstance(value, tuple) else _time(value)
-            for name, value in asdict(self._bling.settings).items()
-        }
+        return asdict(self._bling.settings)
 
     def move(
         self, account: str, operation: str, quantity: Any, product: Any = None, sku: str | None = None,
@@ -340,7 +337,7 @@ def _body() -> dict[str, Any]:
 
 
 def _json(body: Any) -> Response:
-    return Response(wire.dump(body), mimetype="application/json")
+    return Response(wire.dump(_without_floats(body)), mimetype="application/json")
 
 
 def _integer(value: Any) -> int:
@@ -359,8 +356,15 @@ def _last(rows: list[Any], limit: Any) -> list[Any]:
     return rows[-_integer(limit) :] if _integer(limit) > 0 else []
 
 
-def _time(value: Any) -> Any:
-    return Decimal(repr(round(value, 3))) if isinstance(value, float) else value
+def _without_floats(value: Any) -> Any:
+    """Times and rates to the thousandth, as exact numbers."""
+    if isinstance(value, float):
+        return Decimal(repr(round(value, 3)))
+    if isinstance(value, dict):
+        return {key: _without_floats(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_floats(part) for part in value]
+    return value
 
 
 def _order(order: Order) -> dict[str, Any]:
@@ -383,8 +387,8 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "state": delivery.state,
         "copy": delivery.copy,
         "fault": delivery.fault,
-        "created_at": _time(delivery.created_at),
-        "due_at": _time(delivery.due_at),
-        "attempts": [{k: _time(v) for k, v in a.items()} for a in delivery.attempts],
+        "created_at": delivery.created_at,
+        "due_at": delivery.due_at,
+        "attempts": delivery.attempts,
         "body": wire.load(delivery.body),
     }

@@ -132,7 +132,7 @@ class Grants:
         scopes = self._world.apps[grant.client_id].scopes
         return {
             "access_token": grant.access_token,
-            "expires_in": int(grant.access_expires_at - self._world.now()),
+            "expires_in": round(grant.access_expires_at - self._world.now()),
             "token_type": "Bearer",
             "scope": " ".join(SCOPES[scope] for scope in scopes),
             "refresh_token": grant.refresh_token,
