@@ -218,7 +218,7 @@ def _with_database(server: str, name: str) -> str:
 def _empty(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        names = [name for (name,) in tables if name != "schema_migrations"]
+        names = [name for (name,) in tables if name != "schema_migration"]
         # Triggers off, foreign keys' among them: any order will do. On small tables this is faster than TRUNCATE.
         connection.execute("SET session_replication_role = replica")
         for name in names:
