@@ -84,12 +84,12 @@ class Child:
         self.program = program
         self.deaths = 0
         self.restart_at: float | None = None
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._log = log
         self._start()
 
     def _start(self) -> None:
         self.restart_at = None
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "devserver.child", *self.program.command],
