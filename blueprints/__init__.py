@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from blueprints import auth, dashboard, health, help, history, runs, webhooks
+from blueprints import accounts, auth, dashboard, health, help, history, oauth, runs, webhooks
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     auth.bp,
     dashboard.bp,
+    accounts.bp,
+    oauth.bp,
     help.bp,
     history.bp,
     runs.bp,

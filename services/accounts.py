@@ -135,6 +135,8 @@ def rename(account: Account, name: str) -> str | None:
         return "O nome não pode ficar vazio."
     if len(name) > MAX_NAME:
         return f"Use no máximo {MAX_NAME} caracteres."
+    if not name.isprintable():
+        return "Use só letras, números e sinais comuns."
     Account.update(name=name).where(Account.id == account.id).execute()
     return None
 

@@ -72,6 +72,8 @@ class ConnectionForm:
             found["name"] = "Dê um nome à conta, por exemplo o da loja."
         elif len(self.name.strip()) > MAX_NAME:
             found["name"] = f"Use no máximo {MAX_NAME} caracteres."
+        elif not self.name.strip().isprintable():
+            found["name"] = "Use só letras, números e sinais comuns."
         if self.has_own_app:
             for field, value in (("client_id", self.client_id), ("client_secret", self.client_secret)):
                 if not value.strip() and not (field == "client_secret" and self._keeps_secret_of(account)):
