@@ -14,8 +14,8 @@ from clock import utcnow
 from models import Account
 from services import accounts, connections
 from services.bling_clients import shared_app
+from services.board import webhook_health
 from services.connections import ConnectionFailed, ConnectionForm
-from services.overview import webhook_health
 
 bp = Blueprint("accounts", __name__, url_prefix="/contas")
 

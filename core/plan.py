@@ -54,7 +54,7 @@ class CellInput:
 
 @dataclass(frozen=True, slots=True)
 class PoolInput:
-    """One SKU of one group. `owed`: not yet taken by a source (sum); `level`: the pool itself (mirror), None at first."""
+    """One SKU of one group. `owed`: not taken by a source yet (sum). `level`: the pool itself (mirror), None at first."""
 
     mode: Mode
     balance: BalanceKind
@@ -150,7 +150,7 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
         if cell.seen is None and (cell.role is Role.SOURCE or (virtual and cell.book is None))
     }
     never_read = [cell for cell in cells if cell.seen is None and cell.book is None]
-    now = [_now(cell, looks.get(cell.key), virtual) for cell in cells if cell not in never_read]
+    now = [one for cell in cells if (one := _now(cell, looks.get(cell.key), virtual)) is not None]
     targets = [one for one in now if one.cell.role is Role.TARGET]
     sources = [one for one in now if one.cell.role is Role.SOURCE]
 
@@ -185,10 +185,12 @@ def _must_look(looks: Mapping[str, Look]) -> bool:
     return any(look.must_look for look in looks.values())
 
 
-def _now(cell: CellInput, look: Look | None, virtual: bool) -> _Now:
+def _now(cell: CellInput, look: Look | None, virtual: bool) -> _Now | None:
+    """The cell with what counts of it: what was read, else what is known, None when it was never read."""
     if look is not None:
         return _Now(cell, look, look.accounted, look.reserved if virtual else ZERO)
-    assert cell.book is not None  # cells neither read nor ever read are left out by the caller
+    if cell.book is None:
+        return None
     return _Now(cell, None, cell.book.accounted, cell.book.reserved if virtual else ZERO)
 
 
@@ -243,4 +245,3 @@ def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[W
         held[target.cell.key] = "lower_only"
     else:
         wishes.append(Wish(target.cell.key, quantity, target.accounted, Purpose.TARGET))
-

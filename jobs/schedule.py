@@ -29,7 +29,9 @@ def tick() -> None:
     unsorted = Event.select(Event.organization).where(
         (Event.state == EventState.PENDING) & Event.sku.is_null() & (Event.received_at <= now - GRACE)
     )
-    forgotten = {row.organization_id for row in waiting.distinct()} | {row.organization_id for row in unsorted.distinct()}
+    forgotten = {row.organization_id for row in waiting.distinct()} | {
+        row.organization_id for row in unsorted.distinct()
+    }
     for organization_id in sorted(one for one in forgotten if one is not None):
         queues.kick(organization_id, force=True)
     for organization in reconcile.due_organizations():

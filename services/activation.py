@@ -213,4 +213,3 @@ def _forget(frame: PoolFrame) -> None:
         frame.row = None
     for cell in frame.cells:
         cell.row, cell.writes, cell.open_write = None, [], None
-

@@ -193,5 +193,3 @@ def next_due_at(organization_id: str) -> datetime | None:
         .first()
     )
     return None if row is None else row.due_at
-
-

@@ -79,7 +79,7 @@ class CellFrame:
 
 @dataclass(slots=True)
 class PoolFrame:
-    """One SKU of one group. `problem`: why nothing can be done for it; `left_out`: deposits that give no cell, and why."""
+    """One SKU of one group. `problem`: why nothing can be done for it; `left_out`: deposits without a cell, and why."""
 
     group: StockGroup
     sku: str
@@ -116,7 +116,11 @@ Readings = Mapping[tuple[str, str], Seen | Unread]
 
 
 def load_frames(
-    organization_id: str, skus: Sequence[str], *, groups: Sequence[StockGroup] | None = None, now: datetime | None = None
+    organization_id: str,
+    skus: Sequence[str],
+    *,
+    groups: Sequence[StockGroup] | None = None,
+    now: datetime | None = None,
 ) -> dict[str, list[PoolFrame]]:
     """The frames of these SKUs in the organization's active groups (or in `groups`, active or not), per SKU."""
     now = now or utcnow()
@@ -138,9 +142,7 @@ def load_frames(
 class _World:
     """Everything that the frames of one batch are made of, loaded at once."""
 
-    def __init__(
-        self, organization_id: str, groups: Sequence[StockGroup], skus: Sequence[str], now: datetime
-    ) -> None:
+    def __init__(self, organization_id: str, groups: Sequence[StockGroup], skus: Sequence[str], now: datetime) -> None:
         group_ids = [group.id for group in groups]
         members = (
             GroupDeposit.select(GroupDeposit, Deposit, Account)

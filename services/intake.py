@@ -153,9 +153,7 @@ def _first_state(envelope: Envelope, account: Account | None) -> dict[str, objec
 
 def _insert(fields: dict[str, object]) -> Intake:
     row: dict[str, object] = {"id": new_id(), "attempts": 0, **fields}
-    stored = (
-        Event.insert(row).on_conflict(conflict_target=[Event.dedup_key], action="NOTHING").as_rowcount().execute()
-    )
+    stored = Event.insert(row).on_conflict(conflict_target=[Event.dedup_key], action="NOTHING").as_rowcount().execute()
     return Intake.STORED if stored else Intake.REPEATED
 
 

@@ -148,9 +148,7 @@ def _announced(organization_id: str, skus: Sequence[str]) -> set[str]:
     told = Event.select(Event.sku).where(
         (Event.organization == organization_id) & Event.sku.in_(skus) & (Event.state == EventState.PENDING)
     )
-    dirty = DirtySku.select(DirtySku.sku).where(
-        (DirtySku.organization == organization_id) & DirtySku.sku.in_(skus)
-    )
+    dirty = DirtySku.select(DirtySku.sku).where((DirtySku.organization == organization_id) & DirtySku.sku.in_(skus))
     return {row.sku for row in told} | {row.sku for row in dirty}
 
 
@@ -220,9 +218,7 @@ def _next_skus(organization_id: str, cursor: str) -> list[str]:
 
 
 def _count_skus(organization_id: str) -> int:
-    counted: int = (
-        Product.select(fn.COUNT(fn.DISTINCT(Product.sku))).where(_known_products(organization_id)).scalar()
-    )
+    counted: int = Product.select(fn.COUNT(fn.DISTINCT(Product.sku))).where(_known_products(organization_id)).scalar()
     return counted
 
 

@@ -127,7 +127,7 @@ def _keep_books(frame: PoolFrame, plan: PoolPlan | None, now: datetime) -> tuple
                 cells[cell.key] = _new_cell(pool, cell, look, now)
             continue
         cells[cell.key] = cell.row
-        _keep_cell(cell, look, plan.held.get(cell.key), now)
+        _keep_cell(cell, cell.row, look, plan.held.get(cell.key), now)
     return pool, cells
 
 
@@ -155,9 +155,7 @@ def _new_cell(pool: Pool, cell: CellFrame, look: Look, now: datetime) -> Cell:
     )
 
 
-def _keep_cell(cell: CellFrame, look: Look | None, held: str | None, now: datetime) -> None:
-    row = cell.row
-    assert row is not None
+def _keep_cell(cell: CellFrame, row: Cell, look: Look | None, held: str | None, now: datetime) -> None:
     stays_refused = row.problem == Problem.REJECTED
     problem = row.problem if stays_refused else cell.problem or held
     if look is None:

@@ -161,4 +161,3 @@ def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
 def get_run(organization: Organization, run_id: str) -> Run | None:
     """A run of this organization, None when there is none of that id."""
     return Run.get_or_none((Run.id == run_id) & (Run.organization == organization.id))
-

@@ -41,9 +41,7 @@ def send_write(write_id: str, claim: Claim, client: BlingClient) -> Sent:
 
     :raise LeaseLost: the SKU is no longer ours, or the write is no longer planned; nothing left.
     """
-    write = (
-        StockWrite.select(StockWrite, Account).join(Account).where(StockWrite.id == write_id).get()
-    )
+    write = StockWrite.select(StockWrite, Account).join(Account).where(StockWrite.id == write_id).get()
     order = MovementOrder(
         product_id=write.product.bling_id,
         deposit_id=write.deposit.bling_id,
@@ -93,9 +91,7 @@ def _mark_sending(write_id: str, claim: Claim) -> None:
 
 def _move(write_id: str, state: WriteState, **changes: object) -> bool:
     before = states_before(state)
-    query = StockWrite.update(state=state, **changes).where(
-        (StockWrite.id == write_id) & StockWrite.state.in_(before)
-    )
+    query = StockWrite.update(state=state, **changes).where((StockWrite.id == write_id) & StockWrite.state.in_(before))
     return bool(query.execute() == 1)
 
 

@@ -1,0 +1,131 @@
+"""The end of a settling: each history entry gets its status, and the SKU is given back, settled or to be seen again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from clock import utcnow
+from core.backoff import delay_s
+from core.intents import IN_DOUBT_STATES, WriteState
+from core.plan import PoolPlan
+from core.skus import Problem
+from db import database
+from models import Cell, ItemDeposit, Priority, RunItem, StockWrite
+from services.cases import Case
+from services.dirty import hold, mark_dirty, release_done, release_until
+from services.reading import PASSING
+from services.recording import Decision
+from services.runs import finish_run_if_over
+from services.writes import Sent
+
+log = logging.getLogger(__name__)
+
+RETRY_BASE_S, RETRY_CAP_S = 2.0, 300.0
+_SKIPPED = {Problem.DUPLICATE: "dup", Problem.DELETED: "missing"}
+
+
+def conclude(case: Case) -> None:
+    """Say how it ended, and give the SKU back: as settled, or to be looked at again."""
+    now = utcnow()
+    passing = [reason for reason in case.unread.values() if reason in PASSING]
+    failed = [sent for sent in case.sent if sent.state is WriteState.PLANNED]
+    retry_at = None
+    if passing or failed:
+        retry_at = now + timedelta(seconds=delay_s(case.claim.attempts + 1, 0.5, RETRY_BASE_S, RETRY_CAP_S))
+    elif case.recorded.again:
+        retry_at = now
+    moments = [moment for moment in (retry_at, case.again_at) if moment is not None]
+    again_at = min(moments, default=None)
+    with database.atomic():
+        hold(case.claim)
+        runs = {item.run_id for item in (*case.recorded.items, *case.open_items)}
+        if not case.decisions:
+            _skip_items(case.open_items, "no_rule", now)
+        for decision in case.decisions:
+            items = [item for item in case.recorded.items if item.group_id == decision.frame.group.id]
+            _conclude_items(case, decision, items, again_at if retry_at or case.must_look else None, now)
+        for run_id in sorted(runs):
+            finish_run_if_over(run_id, now)
+        if again_at is None:
+            release_done(case.claim)
+        else:
+            # Where only events ask for another look, they are judged again then: an echo by that time costs no call.
+            release_until(
+                case.claim, again_at, needs_look=case.must_look or retry_at is not None, failed=bool(passing or failed)
+            )
+        if any(_is_shared(sent) for sent in case.sent if sent.state is WriteState.CONFIRMED):
+            mark_dirty(case.claim.organization_id, [case.claim.sku], priority=Priority.LIVE, needs_look=True)
+
+
+def _is_shared(sent: Sent) -> bool:
+    """Whether the deposit of a write is in the books of another group too, for which it is a change like any other."""
+    write = StockWrite.get_by_id(sent.write_id)
+    others = Cell.select().where(
+        (Cell.product == write.product_id) & (Cell.deposit == write.deposit_id) & (Cell.id != write.cell_id)
+    )
+    return bool(others.exists())
+
+
+def _skip_items(items: Sequence[RunItem], reason: str, now: datetime) -> None:
+    for item in items:
+        RunItem.update(status=_SKIPPED.get(Problem(reason), "skipped") if reason in set(Problem) else "skipped",
+                       error=reason, finished_at=now).where(RunItem.id == item.id).execute()  # fmt: skip
+
+
+def _conclude_items(
+    case: Case, decision: Decision, items: Sequence[RunItem], again_at: datetime | None, now: datetime
+) -> None:
+    if decision.plan is None:
+        _skip_items(items, decision.frame.problem or Problem.NO_SOURCE, now)
+        return
+    for item in items:
+        status, error = _status_of(case, decision, decision.plan, item, waits=again_at is not None)
+        finished = None if status == "retry" else now
+        RunItem.update(status=status, error=error, finished_at=finished).where(RunItem.id == item.id).execute()
+
+
+def _status_of(case: Case, decision: Decision, plan: PoolPlan, item: RunItem, *, waits: bool) -> tuple[str, str | None]:
+    """The item's status, and the code of the reason where it is not simply well."""
+    keys = {cell.key for cell in decision.frame.cells}
+    unread = {key: reason for key, reason in case.unread.items() if key in keys}
+    mine = {write.id: write for write in case.recorded.writes if write.cell_id in _cell_ids(decision)}
+    sent = [one for one in case.sent if one.write_id in mine]
+    held = set(plan.held.values())
+    if waits:
+        reason = next(iter(unread.values()), None) or next((s.error for s in sent if s.error), None)
+        return "retry", reason or (Problem.PUT_OFF if Problem.PUT_OFF in held else None)
+    if any(one.state in IN_DOUBT_STATES for one in sent) or Problem.UNKNOWN_WRITE in held:
+        return "review", Problem.UNKNOWN_WRITE
+    refused = next((one.error for one in sent if one.state is WriteState.REJECTED), None)
+    if refused is not None or Problem.REJECTED in held:
+        worked = any(one.state is WriteState.CONFIRMED for one in sent)
+        return "partial" if worked else "failed", refused or Problem.REJECTED
+    if plan.available is None:
+        return "skipped", next(iter(plan.missing.values()), Problem.NEVER_READ)
+    if plan.missing or unread or held - {Problem.PUT_OFF}:
+        reason = next(iter((*plan.missing.values(), *unread.values(), *sorted(held))), None)
+        return "partial", reason
+    if decision.frame.left_out:
+        return "partial", next(iter(decision.frame.left_out.values()))
+    changed = ItemDeposit.select().where(
+        (ItemDeposit.item == item.id) & ((ItemDeposit.movement != 0) | (ItemDeposit.written != 0))
+    )
+    return ("ok" if changed.exists() or item.run.type == "webhook" else "unchanged"), None
+
+
+def _cell_ids(decision: Decision) -> set[str]:
+    pool_cells = {cell.row.id for cell in decision.frame.cells if cell.row is not None}
+    places = {(cell.product.id, cell.deposit.id) for cell in decision.frame.cells if cell.row is None}
+    if places:
+        rows = Cell.select().where(Cell.product.in_([product for product, _ in places]))
+        pool_cells |= {row.id for row in rows if (row.product_id, row.deposit_id) in places}
+    return pool_cells
+
+
+def give_back(case: Case, reason: Exception) -> None:
+    """Stop without a trace: the SKU stays dirty, and whoever holds it settles it from the books."""
+    log.info("SKU %s of %s: %r, settled again", case.claim.sku, case.claim.organization_id, reason)
+    with database.atomic():
+        release_until(case.claim, utcnow(), needs_look=True)
