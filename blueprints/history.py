@@ -25,7 +25,7 @@ def index() -> ResponseReturnValue:
         before=before,
         version=_version(page),
         types=[(code, labels.RUN_TYPES[code].text) for code in history.TYPES],
-        situations=[(code, labels.STATUSES[code].text) for code in history.SITUATIONS],
+        situations=[(code, history.situation_name(code)) for code in history.SITUATIONS],
         accounts=_accounts(),
         origin_of=history.origin_of,
     )

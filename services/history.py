@@ -16,6 +16,7 @@ from peewee import JOIN, SQL, Case, ModelSelect, NodeList, fn
 
 from models import Account, Deposit, Event, ItemDeposit, Movement, Organization, Run, RunItem, StockWrite, User
 from services import labels
+from services.explanations import Derivation, derivation
 from services.overview import id_at, iso
 
 PAGE = 50
@@ -28,9 +29,10 @@ SITUATIONS: Mapping[str, tuple[str, ...]] = {
     "failed": ("failed",),
     "held": ("held",),
     "skipped": ("skipped",),
+    "problema": ("partial", "failed"),
 }
 ITEMS_ON_A_ROW = 3
-CELLS_ON_A_ROW = 4
+CELLS_ON_A_LINE = 4
 ITEMS_ON_A_PAGE = 100
 
 
@@ -76,18 +78,25 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A product of a run with the deposits that changed, and how many more of them there are."""
+
+    item: RunItem
+    cells: tuple[ItemDeposit, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A run as one line: its first items, and how many more there are."""
+    """A run in the list: its first products, and how many more there are."""
 
     run: Run
-    items: tuple[RunItem, ...]
+    lines: tuple[Line, ...]
     count: int
-    cells: tuple[ItemDeposit, ...]
-    more_cells: int
 
     @property
     def more(self) -> int:
-        return self.count - len(self.items)
+        return self.count - len(self.lines)
 
     @property
     def version(self) -> tuple[object, ...]:
@@ -98,8 +107,8 @@ class Row:
             self.run.considered,
             self.run.unchanged,
             self.count,
-            *((item.id, item.status) for item in self.items),
-            *((cell.id, cell.after, cell.written) for cell in self.cells),
+            *((line.item.id, line.item.status, line.item.error, line.more) for line in self.lines),
+            *((cell.id, cell.after) for line in self.lines for cell in line.cells),
         )
 
 
@@ -117,6 +126,7 @@ class Detail:
     cells: tuple[ItemDeposit, ...]
     movements: tuple[Movement, ...]
     writes: tuple[StockWrite, ...]
+    derivation: Derivation | None
 
     def writes_of(self, deposit_id: str) -> list[StockWrite]:
         return [write for write in self.writes if write.deposit_id == deposit_id]
@@ -152,20 +162,19 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
     for item in firsts:
         items.setdefault(item.run_id, []).append(item)
     cells = _cells_of([item.id for some in items.values() for item in some])
-    rows = []
-    for run in runs:
-        mine = items.get(run.id, [])
-        changed = [cell for item in mine for cell in cells.get(item.id, []) if cell.before != cell.after]
-        rows.append(
-            Row(
-                run=run,
-                items=tuple(mine),
-                count=counts.get(run.id, 0),
-                cells=tuple(changed[:CELLS_ON_A_ROW]),
-                more_cells=max(0, len(changed) - CELLS_ON_A_ROW),
-            )
+    return [
+        Row(
+            run=run,
+            lines=tuple(_line(item, cells.get(item.id, [])) for item in items.get(run.id, [])),
+            count=counts.get(run.id, 0),
         )
-    return rows
+        for run in runs
+    ]
+
+
+def _line(item: RunItem, cells: Sequence[ItemDeposit]) -> Line:
+    changed = [cell for cell in cells if cell.before != cell.after]
+    return Line(item=item, cells=tuple(changed[:CELLS_ON_A_LINE]), more=max(0, len(changed) - CELLS_ON_A_LINE))
 
 
 def items_page(run: Run, after: str | None = None, limit: int = ITEMS_ON_A_PAGE) -> tuple[list[Detail], str | None]:
@@ -201,6 +210,7 @@ def details_of(items: Sequence[RunItem]) -> list[Detail]:
             cells=tuple(cells.get(item.id, ())),
             movements=tuple(movements.get(item.id, ())),
             writes=tuple(writes.get(item.id, ())),
+            derivation=derivation(item.explanation),
         )
         for item in items
     ]
@@ -260,14 +270,19 @@ def number(quantity: Decimal | None) -> int | float | None:
 
 
 def origin_of(run: Run) -> str:
-    """What set the run going, in words."""
+    """What set the run going, in words; '' when its type already says all."""
     if run.type == "webhook" and run.event is not None:
         return labels.label(run.event.kind, "event_kind").text
     if run.type == "manual" and run.user is not None:
         return f"por {run.user.name}"
     if run.type == "cron":
         return "Conferência periódica"
-    return labels.RUN_TYPES[run.type].text
+    return ""
+
+
+def situation_name(code: str) -> str:
+    """What the filter calls this situation."""
+    return "Com problema" if code == "problema" else labels.STATUSES[code].text
 
 
 def _filtered(organization: Organization, filters: Filters) -> ModelSelect:

@@ -210,6 +210,16 @@ PROBLEMS: Mapping[str, Label] = {
     ),
 }
 
+# Why a run was started or an event was not followed, where it is neither a problem of a product nor a sentence.
+REASONS: Mapping[str, Label] = {
+    "activation": Label("Primeira sincronização depois de ativar a regra"),
+    "rules": Label("Regras alteradas"),
+    "no_rule": Label("Nenhuma regra ativa inclui este produto"),
+    "unknown_company": Label("Empresa que não está conectada aqui"),
+    "unknown_kind": Label("Tipo de aviso que não muda o estoque"),
+    "unknown_product": Label("Produto que a conta não tem mais"),
+}
+
 TARGET_MOVEMENTS: Mapping[str, Label] = {
     "write_back": Label("Levar aos principais", "neutral", "Uma venda no compartilhado baixa também o principal."),
     "overwrite": Label("Corrigir de volta", "neutral", "O compartilhado volta ao saldo calculado."),
@@ -229,6 +239,7 @@ GLOSSARIES: Mapping[str, Mapping[str, Label]] = {
     "balance": BALANCES,
     "user_role": USER_ROLES,
     "problem": PROBLEMS,
+    "reason": REASONS,
     "target_movements": TARGET_MOVEMENTS,
 }
 
@@ -242,8 +253,10 @@ def reason(code: str | None) -> str:
     """A problem code, or a sentence that already is one, as a sentence."""
     if not code:
         return ""
-    known = PROBLEMS.get(code)
-    return f"{known.text}. {known.help}" if known else code
+    known = PROBLEMS.get(code) or REASONS.get(code)
+    if known is None:
+        return code
+    return f"{known.text}. {known.help}" if known.help else f"{known.text}."
 
 
 def quantidade(value: Decimal | None) -> str:

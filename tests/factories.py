@@ -344,3 +344,7 @@ class Shop:
 
     def cell(self, pool: Pool, account: str, deposit: str, accounted: str | int = 10, **values: Any) -> Cell:
         return make_cell(pool, self.products[account, pool.sku], self.deposits[account, deposit], accounted, **values)
+
+    def group_cell(self, sku: str, deposit: Deposit) -> Cell:
+        """The cell of this SKU in this deposit, which has to be there."""
+        return Cell.select().join(Pool).where(Pool.group == self.group, Pool.sku == sku, Cell.deposit == deposit).get()
