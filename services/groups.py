@@ -1,12 +1,12 @@
 """Stock rules: reading them out of the database, saving what somebody wants, switching them off, deleting them.
 
 What a rule may look like is core.group_draft's; here it meets the rows. A deposit that joins an active rule starts with
-the balance found there (docs/sync-rules.md): the books of an earlier membership are dropped, those of cells that stay
-are kept.
+the balance found there: the books of an earlier membership are dropped, those of cells that stay are kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,22 @@ from core.group_draft import (
     check_together,
     read_group,
 )
+from core.intents import WriteState
 from core.quantity import to_quantity
 from db import database
-from models import Account, Cell, Deposit, DepositRole, GroupDeposit, Organization, Pool, SkuOverride, StockGroup
+from models import (
+    Account,
+    Cell,
+    Deposit,
+    DepositRole,
+    GroupDeposit,
+    Organization,
+    Pool,
+    SkuOverride,
+    StockGroup,
+    StockWrite,
+)
+from services.writes import cancel_planned
 
 Deposits = Mapping[DepositPlace, Deposit]
 MODE_IS_FIXED = "Desative a regra antes de mudar o modo: o estoque dela passa a ser contado de outro jeito."
@@ -99,6 +112,16 @@ def drafts_of(organization: Organization) -> dict[str, GroupDraft]:
     for override in SkuOverride.select().where(SkuOverride.organization == organization).order_by(SkuOverride.id):
         overrides[override.group_id].append(override)
     return {group.id: _draft(group, members[group.id], overrides[group.id], places) for group in groups}
+
+
+def draft_of(group: StockGroup) -> GroupDraft:
+    """This rule as it stands."""
+    return drafts_of(group.organization)[group.id]
+
+
+def fingerprint(draft: GroupDraft) -> str:
+    """Names this exact wording of a rule; whether it is active, and what it is called, is no part of that."""
+    return hashlib.sha256(repr((_deciding(draft), draft.seed)).encode()).hexdigest()[:32]
 
 
 def _draft(
@@ -269,6 +292,16 @@ def _save_overrides(group: StockGroup, draft: GroupDraft, deposits: Deposits) ->
             SkuOverride.create(organization=group.organization_id, group=group, sku=sku, deposit=deposit_id, **columns)
         elif any(getattr(row, name) != value for name, value in columns.items()):
             SkuOverride.update(**columns).where(SkuOverride.id == row.id).execute()
+
+
+def deactivate_group(group: StockGroup) -> None:
+    """Switch the rule off: nothing is written for it from now on; what it planned and did not send is taken back."""
+    with database.atomic():
+        StockGroup.update(is_active=False).where(StockGroup.id == group.id).execute()
+        cells = Cell.select(Cell.id).join(Pool).where(Pool.group == group)
+        cancel_planned(
+            StockWrite.select().where(StockWrite.cell_id.in_(cells) & (StockWrite.state == WriteState.PLANNED))
+        )
 
 
 def delete_group(group: StockGroup) -> None:
