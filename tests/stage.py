@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
+from playhouse.pool import PooledDatabase
 from werkzeug.serving import make_server
 
 import config as configuration
@@ -127,8 +128,10 @@ def staged(
     for sku, places in products.items():
         for account, stock in places.items():
             bling.add_product(account, sku, stock=stock, announce=False)
-    chosen = configuration.activate(_with_window(config, window_s))
+    chosen = configuration.activate(replace(config, settle_window_s=window_s))
     app = create_app(chosen)
+    # Web server, workers and their threads share one process here, and so one pool.
+    db.init_database(chosen.database_url, max_connections=40)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -141,12 +144,8 @@ def staged(
     finally:
         server.shutdown()
         thread.join()
-
-
-def _with_window(config: Config, window_s: float) -> Config:
-    from dataclasses import replace
-
-    return replace(config, settle_window_s=window_s)
+        if isinstance(db.database.obj, PooledDatabase):
+            db.database.obj.close_all()
 
 
 def _connect(bling: Bling, organization: Organization, key: str) -> Account:
