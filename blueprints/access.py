@@ -172,7 +172,8 @@ def _to_sign_in() -> ResponseReturnValue:
     # After signing in one returns to the page, not to the fragment or the form that was being sent.
     page = request.full_path.rstrip("?") if request.method == "GET" and not is_partial() else None
     if is_partial():
-        page = safe_return(urlsplit(request.headers.get("HX-Current-URL", "")).path)
+        shown = urlsplit(request.headers.get("HX-Current-URL", ""))
+        page = safe_return(f"{shown.path}?{shown.query}" if shown.query else shown.path)
         return Response(status=401, headers={"HX-Redirect": url_for("auth.sign_in", volta=page)})
     return Response(status=302, headers={"Location": url_for("auth.sign_in", volta=None if page == "/" else page)})
 

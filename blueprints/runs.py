@@ -9,6 +9,7 @@ from blueprints.access import get_or_404, me, my_organization
 from blueprints.rendering import poll, version_of
 from models import Product, Run, RunType, StockGroup
 from services import history, overview
+from services.runs import start_run
 
 bp = Blueprint("runs", __name__)
 
@@ -23,8 +24,6 @@ def ask() -> ResponseReturnValue:
 
 @bp.post("/sincronizar")
 def start() -> ResponseReturnValue:
-    from services.runs import start_run
-
     scope = request.form.get("scope", "all")
     sku = request.form.get("sku", "").strip()
     error = _fault(scope, sku)

@@ -18,7 +18,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """The terms add up to `available`; that is None while something needed was never read. `notes`: what else to know."""
+    """The terms add up to `available`, which is None while something needed was never read."""
 
     terms: tuple[Term, ...]
     available: Decimal | None
