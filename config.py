@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
@@ -241,10 +242,11 @@ def _redis_url(env: _Reader, var_dir: Path) -> str:
 
 
 def private_socket(var_dir: Path) -> Path:
-    """Where the private Redis of this folder listens: under var/, or where that path is too long for a socket, in a
-    short directory whose name follows from the folder's, so that every process finds the same one."""
+    """Where the private Redis of this folder listens: under var/, or where that path is too long for a socket or holds
+    what Redis clients stumble over (a space), in a short directory whose name follows from the folder's, so that every
+    process finds the same one."""
     socket = var_dir / "redis" / "redis.sock"
-    if len(os.fsencode(socket)) < MAX_SOCKET_PATH:
+    if len(os.fsencode(socket)) < MAX_SOCKET_PATH and re.fullmatch(r"[\w./+-]+", str(socket), re.ASCII):
         return socket
     digest = hashlib.sha256(os.fsencode(var_dir)).hexdigest()[:16]
     # Not gettempdir() first: TMPDIR may differ from one terminal to the next. The directory is made 0700 and its owner

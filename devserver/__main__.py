@@ -72,6 +72,7 @@ class Stack:
         self.supervisor.start(self._python("worker", "-m", "jobs.worker"))
         self.supervisor.start(self._python("scheduler", "-m", "jobs.scheduler"))
         self.supervisor.wait_until(lambda: _answers(f"http://{LOCAL}:{self.port}/healthz"), "web", START_S)
+        self.supervisor.wait_until(lambda: _answers(f"http://{LOCAL}:{self.port}/readyz"), "worker", START_S)
         if self.has_sandbox:
             self._load_demo()
 

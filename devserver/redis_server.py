@@ -43,6 +43,10 @@ def find_server() -> str:
 
 
 def server_command(program: str, socket: Path, data: Path, durable: bool = True) -> list[str]:
+    """Write the server's settings beside its data and return the command that starts it with them.
+
+    In a file, because on the command line older servers split a path that holds a space.
+    """
     settings = {
         "port": "0",
         "unixsocket": str(socket),
@@ -56,7 +60,13 @@ def server_command(program: str, socket: Path, data: Path, durable: bool = True)
         "daemonize": "no",
         "loglevel": "warning",
     }
-    return [program, *(word for name, value in settings.items() for word in (f"--{name}", value))]
+    path = data / "redis.conf"
+    path.write_text("".join(f"{name} {_quoted(value)}\n" for name, value in settings.items()))
+    return [program, str(path)]
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def prepare_directory(directory: Path) -> None:

@@ -181,15 +181,17 @@ class Supervisor:
             raise StartFailed(f"{program.name} {child.ending()}:\n{child.last_words()}")
 
     def wait_until(self, is_ready: Callable[[], bool], name: str, timeout_s: float) -> None:
-        """Look after everybody until the named program is ready; StartFailed when it keeps dying or takes too long."""
-        child = next(child for child in self._children if child.program.name == name)
+        """Look after everybody until the named program is ready; StartFailed when it takes too long, or when any
+        program keeps dying."""
         deadline = time.monotonic() + timeout_s
         while not is_ready():
             self._round()
-            if child.deaths >= MAX_DEATHS_AT_START:
-                raise StartFailed(f"{name} does not start; it {child.ending()}:\n{child.last_words()}")
+            for child in self._children:
+                if child.deaths >= MAX_DEATHS_AT_START:
+                    raise StartFailed(f"{child.program.name} keeps dying; it {child.ending()}:\n{child.last_words()}")
             if time.monotonic() > deadline:
-                raise StartFailed(f"{name} is not ready after {timeout_s:g} s:\n{child.last_words()}")
+                awaited = next(child for child in self._children if child.program.name == name)
+                raise StartFailed(f"{name} is not ready after {timeout_s:g} s:\n{awaited.last_words()}")
 
     def run_until_stopped(self) -> None:
         try:

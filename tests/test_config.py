@@ -162,8 +162,9 @@ def test_an_unknown_certificate_is_accepted_from_heroku_only(environ: dict[str, 
     assert ("ssl_cert_reqs=none" in config.redis_url) is is_lax
 
 
-def test_a_socket_path_that_is_too_long_moves_to_a_short_directory_of_its_own(tmp_path: Path) -> None:
-    deep = tmp_path / ("d" * 90)
+@pytest.mark.parametrize("folder", ["d" * 90, "a folder", "a=b"])
+def test_a_path_that_is_no_good_for_a_socket_moves_to_a_short_directory_of_its_own(folder: str) -> None:
+    deep = Path("/home/x", folder)
 
     here, there = private_socket(deep / "one"), private_socket(deep / "two")
 

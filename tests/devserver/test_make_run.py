@@ -65,6 +65,7 @@ def test_it_brings_everything_up_survives_deaths_and_keeps_the_data(
     first = open_terminal("-m", "devserver", **environment)
     first.wait_for(READY, START_S)
     assert address(first) == f"http://localhost:{port}"
+    assert "starting it again" not in first.text()
     for words in ("demo@estoqueuni.example", "demonstracao", "Bling de teste", "Ctrl-C"):
         assert words in first.text()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
@@ -128,6 +129,7 @@ def test_a_given_bling_means_no_sandbox_and_no_demo_merchant(open_terminal: Open
     terminal.wait_for(READY, START_S)
 
     assert "Bling de teste" not in terminal.text()
+    assert "starting it again" not in terminal.text()
     assert "demo@estoqueuni.example" not in terminal.text()
 
 

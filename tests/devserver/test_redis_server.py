@@ -83,8 +83,9 @@ def test_a_link_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_was_queued_survives_a_killed_server(tmp_path: Path, short_tmp: Path) -> None:
-    socket = short_tmp / "durable.sock"
-    command = redis_server.server_command(find_server(), socket, tmp_path)
+    socket, data = short_tmp / "durable.sock", tmp_path / 'a "quoted" folder \\'
+    data.mkdir()
+    command = redis_server.server_command(find_server(), socket, data)
 
     def life(expected: bytes | None) -> None:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

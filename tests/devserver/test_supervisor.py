@@ -102,7 +102,7 @@ def test_who_cannot_start_is_given_up_with_its_last_lines(open_terminal: OpenTer
     )
 
     assert terminal.wait(15) == 0
-    assert "start failed: bad does not start; it ended with exit code 7" in terminal.text()
+    assert "start failed: bad keeps dying; it ended with exit code 7" in terminal.text()
     assert terminal.text().partition("start failed")[2].count("the reason") == 1
     assert not is_running(pids(terminal, "good")[0])
 
