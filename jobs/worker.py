@@ -18,7 +18,8 @@ from typing import Any
 from uuid import uuid4
 
 from redis.exceptions import RedisError
-from rq import SimpleWorker
+from rq import Queue, SimpleWorker
+from rq.job import Job
 from rq.worker.base import StopRequested
 
 import queues
@@ -40,6 +41,7 @@ class StockWorker(SimpleWorker):
     """RQ's worker without a fork per job: our jobs wait for the network most of the time and share what is open."""
 
     max_connection_wait_time = 2.0
+    jobs_begun = 0
 
     @property
     def dequeue_timeout(self) -> int:
@@ -60,9 +62,14 @@ class StockWorker(SimpleWorker):
                 raise StopRequested from None
             raise
 
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        self.jobs_begun += 1
+        super().execute_job(job, queue)
+
     def run_maintenance_tasks(self) -> None:
+        has_just_begun = self.last_cleaned_at is None  # As the scheduler may have, too.
         super().run_maintenance_tasks()
-        if not queues.scheduler_alive():
+        if not has_just_begun and not queues.scheduler_alive():
             log.warning("No scheduler is alive; this worker starts the sweep itself, once a minute.")
             queues.enqueue("jobs.schedule.tick", queue=queues.TICK)
 
@@ -107,7 +114,7 @@ def _work_until_stopped(config: Config, name: str) -> None:
             continue
         finally:
             connection.close()
-        if not runtime.should_stop() and worker.successful_job_count + worker.failed_job_count >= MAX_JOBS:
+        if not runtime.should_stop() and worker.jobs_begun >= MAX_JOBS:
             # Begin anew in the same process: whatever a leak has gathered is gone, and no supervisor sees a death.
             log.info("Worker %s begins anew after %d jobs", name, MAX_JOBS)
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606

@@ -21,10 +21,10 @@ TEST_JOBS = Path(__file__).parent / "programs"
 class Running:
     """One of our processes, and what it has said so far."""
 
-    def __init__(self, module: str, environment: dict[str, str]) -> None:
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -55,15 +55,16 @@ class Running:
         self._reader.join()
 
 
-Start = Callable[[str, str], Running]
+Start = Callable[..., Running]
 
 
 @pytest.fixture
 def start_process(tmp_path: Path) -> Iterator[Start]:
-    """Start `python -m MODULE` against a Redis; what still runs after the test is killed."""
+    """Start the main() of one of our modules against a Redis, with some of its constants changed; what still runs
+    after the test is killed."""
     started: list[Running] = []
 
-    def start(module: str, redis_url: str) -> Running:
+    def start(module: str, redis_url: str, **constants: object) -> Running:
         environment = {
             **os.environ,
             "REDIS_URL": redis_url,
@@ -72,7 +73,9 @@ def start_process(tmp_path: Path) -> Iterator[Start]:
             "APP_ENV": "development",
             "PYTHONPATH": str(TEST_JOBS),
         }
-        started.append(Running(module, environment))
+        changed = "; ".join(f"module.{name} = {value!r}" for name, value in constants.items()) or "pass"
+        code = f"import sys, {module} as module; {changed}; sys.exit(module.main())"
+        started.append(Running(["-c", code] if constants else ["-m", module], environment))
         return started[-1]
 
     yield start

@@ -8,6 +8,7 @@ from rq.job import Job
 import queues
 from devserver.redis_server import RedisProcess
 from jobs import runtime
+from jobs.worker import StockWorker
 
 from .conftest import Start, queue_length, wait_for
 
@@ -100,12 +101,43 @@ def test_it_ends_while_redis_is_away(own_redis: RedisProcess, start_process: Sta
     worker.end()
 
 
-def test_it_starts_the_sweep_itself_when_no_scheduler_is_alive(
-    redis: Redis, redis_url: str, start_process: Start
-) -> None:
-    worker = start_process("jobs.worker", redis_url)
+def test_it_starts_the_sweep_itself_when_no_scheduler_is_alive(redis: Redis) -> None:
+    worker = StockWorker(list(queues.QUEUES), connection=redis)
 
-    wait_for(lambda: worker.has_said("No scheduler is alive"))
+    worker.run_maintenance_tasks()
+    assert queue_length(redis, queues.TICK) == 0  # Both may have just begun.
+    worker.run_maintenance_tasks()
+    assert queue_length(redis, queues.TICK) == 1
+
+    queues.beat("scheduler", "s")
+    worker.run_maintenance_tasks()
+    assert queue_length(redis, queues.TICK) == 1
+
+
+def test_a_job_that_does_not_end_does_not_hold_the_worker_for_ever(
+    redis: Redis, redis_url: str, start_process: Start, tmp_path: Path
+) -> None:
+    worker = start_process("jobs.worker", redis_url, STOP_LIMIT_S=0.5)
+    queues.enqueue("worker_jobs.work_until_told", str(tmp_path))
+    wait_for((tmp_path / "begun").exists)
+
+    worker.terminate()
+
+    assert worker.process.wait(5) == 1
+    assert not (tmp_path / "finished").exists()
+
+
+def test_it_begins_anew_in_the_same_process_after_many_jobs(
+    redis: Redis, redis_url: str, start_process: Start, tmp_path: Path
+) -> None:
+    worker = start_process("jobs.worker", redis_url, MAX_JOBS=2)
+
+    for name in ("first", "second", "third"):
+        queues.enqueue("worker_jobs.mark", str(tmp_path), name)
+
+    wait_for((tmp_path / "third").exists)
+    assert worker.has_said("begins anew after 2 jobs")
+    worker.end()
 
 
 def test_the_runtime_says_stop_only_once_it_was_told() -> None:
