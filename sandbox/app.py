@@ -22,6 +22,8 @@ POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 def create_app(bling: Bling) -> Flask:
     app = Flask(__name__)
     app.secret_key = secrets.token_hex(16)
+    # Cookies do not know ports: another name than that of the program tested beside it on localhost.
+    app.config["SESSION_COOKIE_NAME"] = "sandbox_session"
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
     # Without a socket to cut, the caller in the same process must see the ConnectionResetError itself.
     app.config["PROPAGATE_EXCEPTIONS"] = True

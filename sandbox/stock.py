@@ -308,6 +308,8 @@ def check_sale(product: Product, quantity: Decimal) -> None:
 def parse_quantity(value: Any) -> Decimal:
     """A quantity typed by a person or sent to the control API; SandboxError says what is wrong."""
     try:
+        if isinstance(value, str) and "," in value:
+            value = value.replace(".", "")  # 1.234,5 as written in Brazil
         return wire.quantity(str(value) if isinstance(value, float) else value)
     except wire.NotANumber:
         raise SandboxError("Informe uma quantidade com no máximo 6 casas decimais, por exemplo 2 ou 1,5.") from None
