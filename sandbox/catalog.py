@@ -128,8 +128,7 @@ class Catalog:
             product = Product(number, key, sku, name, price, now, now, components=parts, **fields)
             if places and not product.holds_stock:
                 raise SandboxError("Só um produto simples tem saldo próprio.")
-            world.products[number] = product
-            world.put(product)
+            world.keep_product(product)
             for deposit, amount in places:
                 self._stock.set_initial(product, deposit, amount)
             if announce:
@@ -158,8 +157,7 @@ class Catalog:
                 self.delete_product(child)
             for key in [k for k in world.cells if k[0] == product.id]:
                 world.drop(world.cells.pop(key))
-            del world.products[product.id]
-            world.drop(product)
+            world.remove_product(product)
             self._webhooks.product("deleted", product)
 
     def find_product(self, account: str, product: str | int | Product) -> Product:

@@ -262,12 +262,11 @@ class Stock:
         self._announce_compositions(product)
 
     def _announce_compositions(self, part: Product) -> None:
+        compositions = self._world.compositions.get(part.account, set())
         linked = [
             product
-            for product in self._world.products_of(part.account)
-            if product.format == "E"
-            and product.situation != "E"
-            and any(c.product_id == part.id for c in product.components)
+            for product in map(self._world.products.__getitem__, sorted(compositions))
+            if product.situation != "E" and any(c.product_id == part.id for c in product.components)
         ]
         if len(linked) > COMPLEX_LINK:
             self._webhooks.virtual_stock(part, self.balances(part), len(linked))

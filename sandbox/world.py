@@ -74,6 +74,8 @@ class World:
         self.accounts: dict[str, Account] = {}
         self.deposits: dict[int, Deposit] = {}
         self.products: dict[int, Product] = {}
+        # The compositions among them, by account: every movement asks which ones it changes.
+        self.compositions: dict[str, set[int]] = {}
         self.cells: dict[tuple[int, int], Cell] = {}
         self.orders: dict[int, Order] = {}
         self.movements: dict[int, Movement] = {}
@@ -156,6 +158,17 @@ class World:
     def products_of(self, account: str) -> list[Product]:
         return [p for p in self.products.values() if p.account == account]
 
+    def keep_product(self, product: Product) -> None:
+        self.products[product.id] = product
+        if product.format == "E":
+            self.compositions.setdefault(product.account, set()).add(product.id)
+        self.put(product)
+
+    def remove_product(self, product: Product) -> None:
+        del self.products[product.id]
+        self.compositions.get(product.account, set()).discard(product.id)
+        self.drop(product)
+
     def close(self) -> None:
         with self.lock:
             if self._store is not None:
@@ -185,7 +198,9 @@ class World:
         self.apps = {r.client_id: r for r in _read(store, App)}
         self.accounts = {r.key: r for r in _read(store, Account)}
         self.deposits = {r.id: r for r in _read(store, Deposit)}
-        self.products = {r.id: r for r in _read(store, Product)}
+        for product in _read(store, Product):
+            self.keep_product(product)
+        self._changed.clear()
         self.cells = {(r.product_id, r.deposit_id): r for r in _read(store, Cell)}
         self.orders = {r.id: r for r in _read(store, Order)}
         self.movements = {r.id: r for r in _read(store, Movement)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +12,7 @@ import requests
 
 from sandbox import Bling, Server
 from tests.sandbox.conftest import Api
+from tests.sandbox.receiver import Receiver
 
 
 def test_the_company_tells_who_its_webhooks_come_from(api: Api, bling: Bling) -> None:
@@ -382,3 +385,22 @@ def test_an_unknown_path_or_method_is_answered_like_bling_does(server: Server) -
 
     assert (missing.status_code, missing.json()["error"]["type"]) == (404, "RESOURCE_NOT_FOUND")
     assert (refused.status_code, refused.json()["error"]["type"]) == (405, "METHOD_NOT_ALLOWED")
+
+
+def test_writes_of_many_clients_at_once_all_count(bling: Bling, server: Server, receiver: Receiver, geral: int) -> None:
+    product = bling.add_product("matriz", "CAN", stock="100")
+    token = bling.issue_tokens("matriz").access_token
+
+    def write(number: int) -> int:
+        quantity = 0.1 if number % 2 else 1
+        return Api(server.url, token).move(product.id, geral, "S", quantity).status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(write, range(80)))
+
+    assert statuses == [201] * 80
+    assert bling.balance("matriz", "CAN").physical == 56
+    links = [(m.before, m.after) for m in bling.movements("matriz")]
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(links))
+    assert bling.wait_delivered()
+    assert len(receiver.events("stock.created")) == 80
