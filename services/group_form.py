@@ -130,8 +130,6 @@ def _field_of(path: str, document: Mapping[str, Any], deposits: Deposits) -> str
         return f"{match[3]}-{deposit.id}" if match[3] in LIMITS else f"role-{deposit.id}"
     return {
         "key": "name",
-        "sources": "deposits",
-        "targets": "deposits",
         "guard.min_skus": "min_skus",
         "guard.percent": "guard_percent",
     }.get(path, path)

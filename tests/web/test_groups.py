@@ -194,8 +194,8 @@ def test_a_second_rule_of_the_same_name_gets_a_key_of_its_own(stage: Stage) -> N
         ({"max-shop": "muito"}, "max-shop", "Deve ser um número, não “muito”."),
         ({"min_skus": "x"}, "min_skus", "Deve ser um número inteiro, não um texto."),
         ({"guard_percent": "101"}, "guard_percent", "Deve estar entre 0 e 100, não “101”."),
-        ({"role-shop": ""}, "deposits", "Escolha pelo menos um depósito compartilhado."),
-        ({"role-shelf": ""}, "deposits", "Escolha pelo menos um depósito principal."),
+        ({"role-shop": ""}, "targets", "Escolha pelo menos um depósito compartilhado."),
+        ({"role-shelf": ""}, "sources", "Escolha pelo menos um depósito principal."),
         ({"mode": "mirror"}, "seed", "Obrigatório no modo espelho: o depósito de onde sai o saldo inicial."),
     ],
 )
