@@ -76,11 +76,15 @@ def explain(error: BlingError) -> str:
 
 def note_failure(account: Account, error: BlingError) -> None:
     """Show this error on the account's page."""
-    note_problem(account.id, f"{explain(error)} Detalhes: {error}")
+    is_told = Account.id == account.id
+    if isinstance(error, AuthLost):
+        # The first refusal is what a person should read; that the account waits since then is no news.
+        is_told &= Account.state != AccountState.RECONNECT
+    _note(is_told, f"{explain(error)} Detalhes: {error}")
 
 
-def note_problem(account_id: str, sentence: str) -> None:
-    Account.update(last_error=sentence[:500], last_error_at=utcnow()).where(Account.id == account_id).execute()
+def _note(where: object, sentence: str) -> None:
+    Account.update(last_error=sentence[:500], last_error_at=utcnow()).where(where).execute()
 
 
 def client_for(account: Account) -> BlingClient:
@@ -191,7 +195,10 @@ class AccountTokens:
         except SecretUnreadable as error:
             # The account is not marked: with the right ENCRYPTION_KEYS its tokens are good again.
             with connection():
-                note_problem(self._account_id, "Os tokens guardados não puderam ser abertos com as chaves atuais.")
+                _note(
+                    Account.id == self._account_id,
+                    "Os tokens guardados não puderam ser abertos com as chaves atuais.",
+                )
             raise AuthLost("token look-up", str(error)) from error
         self._loaded.refresh_token = refresh_token
         return Tokens(

@@ -162,7 +162,8 @@ def finish(
     connected = _keep(started, app, tokens, company)
     # A replay of this callback can then say which account it was.
     OAuthState.update(account=connected.account.id).where(OAuthState.state_digest == started.state_digest).execute()
-    queues.enqueue("jobs.catalog.refresh_account", connected.account.id, queue=queues.BULK)
+    if not queues.enqueue("jobs.catalog.refresh_account", connected.account.id, queue=queues.BULK):
+        _check_soon(user.organization_id)
     return connected
 
 
@@ -436,7 +437,12 @@ def _renew(account: Account, started: OAuthState, app: _App, tokens: Tokens, com
         changes |= {"state": AccountState.CONNECTED, "state_reason": None}
     Account.update(changes).where(Account.id == account.id).execute()
     # What happened while the account could not be read is looked for now, not at the next periodic check.
-    Organization.update(next_reconcile_at=utcnow()).where(Organization.id == account.organization_id).execute()
+    _check_soon(account.organization_id)
+
+
+def _check_soon(organization_id: str) -> None:
+    """Have the periodic check, which reads catalogues first, come now."""
+    Organization.update(next_reconcile_at=utcnow()).where(Organization.id == organization_id).execute()
 
 
 def _connected_columns(

@@ -9,8 +9,9 @@ from core.events import PRODUCT_KINDS, InvalidEvent
 from db import database
 from models import Account, Event, EventState, Priority
 from services.bling_clients import note_failure
-from services.catalog import apply_product_event, resolve_product
+from services.catalog import resolve_product
 from services.dirty import mark_dirty
+from services.product_events import apply_product_event
 
 log = logging.getLogger(__name__)
 

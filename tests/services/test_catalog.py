@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from peewee import Database
 
+import queues
 from bling.errors import Unavailable
 from clock import utcnow
 from core import values
@@ -20,13 +21,13 @@ from services import catalog
 from services.bling_clients import client_for
 from services.catalog import (
     CatalogSnapshot,
-    apply_product_event,
     fetch_catalog,
     refresh_account,
     resolve_product,
     sku_products,
     store_catalog,
 )
+from services.product_events import apply_product_event
 from tests.services.merchants import connected, fresh, organization
 
 pytestmark = pytest.mark.usefixtures("config", "database", "redis")
@@ -268,17 +269,6 @@ def test_the_job_leaves_paused_accounts_alone_and_survives_errors(bling: Bling) 
     assert fresh(account).state == AccountState.RECONNECT
 
 
-def test_the_sweep_finds_catalogues_that_were_never_read_or_long_ago(bling: Bling) -> None:
-    merchant = organization()
-    now = utcnow()
-    never = connected(bling, merchant, "matriz")
-    connected(bling, merchant, "filial", catalog_at=now)
-    connected(bling, merchant, "avulsa", state=AccountState.PAUSED)
-
-    assert catalog.accounts_to_read(now - timedelta(hours=1)) == [never.id]
-    assert len(catalog.accounts_to_read(now + timedelta(hours=1))) == 2
-
-
 # Events of products.
 
 
@@ -399,7 +389,7 @@ def test_an_event_that_says_too_little_has_the_product_looked_up(
 ) -> None:
     account = connected(bling, organization())
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(catalog.queues, "enqueue", lambda *args, **_: asked.append(args))
+    monkeypatch.setattr(queues, "enqueue", lambda *args, **_: asked.append(args))
 
     assert apply_product_event(product_event(account, "product.updated", 1, **data)) == set()
 
