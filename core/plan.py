@@ -34,7 +34,7 @@ class CellInput:
     """One cell as the planner gets it.
 
     `key` names it; `position` orders it inside its role; `write_back_position` is its place among the sources that
-    take movements of targets, None when it takes none. `seen` None: it could not be read, for the reason `unread`.
+    the merchant chose to take movements of targets. `seen` None: it could not be read, for the reason `unread`.
     `refused`: Bling said no to a write there and nobody has looked into it since.
     """
 
@@ -45,6 +45,7 @@ class CellInput:
     seen: Seen | None
     unread: str | None = None
     rule: TargetRule | None = None
+    account: str = ""
     write_back_position: int | None = None
     events: Sequence[StockFact] = ()
     writes: Sequence[OwnWrite] = ()
@@ -54,7 +55,7 @@ class CellInput:
 
 @dataclass(frozen=True, slots=True)
 class PoolInput:
-    """One SKU of one group. `owed`: not taken by a source yet (sum). `level`: the pool itself (mirror), None at first."""
+    """One SKU of one group. `owed`: what no source has taken yet. `level`: the pool itself (mirror), None at first."""
 
     mode: Mode
     balance: BalanceKind
@@ -154,13 +155,14 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
     targets = [one for one in now if one.cell.role is Role.TARGET]
     sources = [one for one in now if one.cell.role is Role.SOURCE]
 
-    moved = sum((one.look.movement for one in targets if one.look is not None), ZERO)
-    overwrite = pool.target_movements is TargetMovements.OVERWRITE
     owed, level = pool.owed, pool.level
+    if pool.target_movements is not TargetMovements.OVERWRITE:
+        owed += sum((one.look.movement for one in targets if one.look is not None), ZERO)
     if pool.mode is Mode.MIRROR:
-        level = _seeded(pool, now) if level is None else level + (ZERO if overwrite else moved)
-    elif not overwrite:
-        owed += moved
+        level = _seeded(pool, cells, now) if level is None else level
+        if level is not None:
+            # What moved before the pool had a start was owed to it.
+            level, owed = level + owed, ZERO
 
     pool_unknown = any(cell.role is Role.SOURCE or virtual for cell in never_read)
     if pool_unknown or (pool.mode is Mode.MIRROR and level is None) or not targets or (not sources and level is None):
@@ -170,7 +172,9 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
     decimals = pool_decimals(value for one in now for value in (one.accounted, one.reserved))
     wishes: list[Wish] = []
     held: dict[str, str] = {}
-    owed = _wish_write_backs(owed, sources, wishes, held)
+    if pool.mode is Mode.SUM:
+        moved = () if pool.target_movements is TargetMovements.OVERWRITE else targets
+        owed = _wish_write_backs(pool.owed, moved, sources, wishes, held)
     wanted: dict[str, Decimal] = {}
     for target in targets:
         wanted[target.cell.key] = apply_rule(target.cell.rule or TargetRule(), available, decimals) + target.reserved
@@ -194,12 +198,13 @@ def _now(cell: CellInput, look: Look | None, virtual: bool) -> _Now | None:
     return _Now(cell, None, cell.book.accounted, cell.book.reserved if virtual else ZERO)
 
 
-def _seeded(pool: PoolInput, now: Sequence[_Now]) -> Decimal | None:
-    """A mirror pool starts as the balance of its seed, or of the first target whose account has the SKU."""
-    if any(cell.key == pool.seed and cell.seen is None and cell.book is None for cell in pool.cells):
-        return None
-    first = next((one for one in now if one.cell.key == pool.seed), now[0] if now else None)
-    return None if first is None else first.accounted
+def _seeded(pool: PoolInput, cells: Sequence[CellInput], now: Sequence[_Now]) -> Decimal | None:
+    """A mirror pool starts as the balance of its seed, or of the first target whose account has the SKU.
+
+    None while just that one was never read: a later one must not take its place.
+    """
+    start = next((cell.key for cell in cells if cell.key == pool.seed), cells[0].key if cells else None)
+    return next((one.accounted for one in now if one.cell.key == start), None)
 
 
 def _available(
@@ -219,20 +224,36 @@ def _available(
     return base - sum((one.reserved for one in targets), ZERO) + owed + open_write_backs + doubts
 
 
-def _wish_write_backs(owed: Decimal, sources: Sequence[_Now], wishes: list[Wish], held: dict[str, str]) -> Decimal:
-    """Give what is owed to the first source in order of preference that can take it; return what stays owed."""
-    takers = sorted(
-        (one for one in sources if one.cell.write_back_position is not None),
-        key=lambda one: (one.cell.write_back_position, one.cell.key),
-    )
-    if owed == ZERO or not takers:
-        return owed
-    for taker in takers:
-        if taker.is_writable:
-            wishes.append(Wish(taker.cell.key, owed, taker.accounted, Purpose.WRITE_BACK))
-            return ZERO
-        held[taker.cell.key] = taker.obstacle
-    return owed
+def _wish_write_backs(
+    carried: Decimal, targets: Sequence[_Now], sources: Sequence[_Now], wishes: list[Wish], held: dict[str, str]
+) -> Decimal:
+    """Give what is owed, `carried` from before and moved on targets now, to sources; return what stays owed."""
+    moves = [(one.look.movement, one.cell.account) for one in targets if one.look is not None]
+    shares: dict[str, Decimal] = {}
+    stays = ZERO
+    for amount, account in ((carried, None), *moves):
+        if amount == ZERO:
+            continue
+        takers = _takers(sources, account)
+        taker = next((one for one in takers if one.is_writable), None)
+        if taker is None:
+            stays += amount
+            held.update((one.cell.key, one.obstacle) for one in takers)
+        else:
+            shares[taker.cell.key] = shares.get(taker.cell.key, ZERO) + amount
+    for one in sources:
+        if shares.get(one.cell.key, ZERO) != ZERO:
+            wishes.append(Wish(one.cell.key, shares[one.cell.key], one.accounted, Purpose.WRITE_BACK))
+    return stays
+
+
+def _takers(sources: Sequence[_Now], account: str | None) -> list[_Now]:
+    """Who takes a movement made on a target of this account: the merchant's choice, or its own account's source."""
+    chosen = [(one.cell.write_back_position, one) for one in sources if one.cell.write_back_position is not None]
+    if chosen:
+        return [one for _, one in sorted(chosen, key=lambda pair: (pair[0], pair[1].cell.key))]
+    at_home = [one for one in sources if one.cell.account == account]
+    return at_home + [one for one in sources[:1] if one not in at_home]
 
 
 def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[Wish], held: dict[str, str]) -> None:

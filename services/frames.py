@@ -320,6 +320,7 @@ def _cell_input(cell: CellFrame, readings: Readings) -> CellInput:
         seen=reading if isinstance(reading, Seen) and cell.problem is None else None,
         unread=unread,
         rule=cell.rule,
+        account=cell.account.id,
         write_back_position=cell.member.write_back_position,
         events=[fact for event in cell.events if (fact := stock_fact(event)) is not None],
         writes=[own_write(write) for write in cell.writes],

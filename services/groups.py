@@ -15,7 +15,6 @@ from typing import Any
 from clock import utcnow
 from core.documents import Fault, Place
 from core.group_draft import (
-    SUM,
     DepositPlace,
     GroupDraft,
     Limits,
@@ -167,15 +166,6 @@ def _limits(row: GroupDeposit | SkuOverride) -> Limits:
     return Limits(row.reserve, row.percent, row.max, row.stop_at)
 
 
-def default_write_back(draft: GroupDraft) -> tuple[DepositPlace, ...]:
-    """Who takes the movements made on targets when nobody chose: sources of a target's own account, then the first."""
-    if draft.mode != SUM:
-        return ()
-    accounts = [target.place.account for target in draft.targets]
-    at_home = [place for account in dict.fromkeys(accounts) for place in draft.sources if place.account == account]
-    return tuple(dict.fromkeys([*at_home, *draft.sources[:1]]))
-
-
 def save_group(
     organization: Organization, draft: GroupDraft, deposits: Deposits, group: StockGroup | None = None
 ) -> Saved:
@@ -227,7 +217,7 @@ def _deciding(draft: GroupDraft) -> tuple[object, ...]:
 
 
 def _save_members(group: StockGroup, draft: GroupDraft, deposits: Deposits) -> None:
-    takers = draft.write_back or default_write_back(draft)
+    takers = draft.write_back
     wanted: dict[str, dict[str, Any]] = {}
     for position, place in enumerate(draft.sources):
         taker = takers.index(place) if place in takers else None

@@ -146,7 +146,6 @@ def make_group(
                 deposit=deposit,
                 role=role,
                 position=position,
-                write_back_position=position if role == "source" else None,
             )
     return group
 

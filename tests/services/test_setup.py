@@ -581,3 +581,13 @@ def test_a_mirror_starts_from_its_seed(document: dict[str, Any], bling: Bling) -
     load(document)
 
     assert [(pool.sku, pool.level) for pool in Pool.select()] == [("CAN-1", 10)]
+
+
+def test_without_a_choice_the_program_finds_who_takes_movements_on_targets(document: dict[str, Any]) -> None:
+    del document["groups"][0]["write_back"]
+
+    load(document)
+
+    assert [member.write_back_position for member in StockGroup.get().members] == [None, None]
+    assert export_setup(Organization.get())["groups"][0]["write_back"] == []
+    assert load(document).changes == []
