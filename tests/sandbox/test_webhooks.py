@@ -370,3 +370,16 @@ def test_the_background_thread_sends_hundreds_of_events_in_order(bling: Bling, r
     assert bling.wait_delivered(30)
     totals = [Decimal(str(e["data"]["saldoFisicoTotal"])) for e in receiver.events()]
     assert totals == [10 + Decimal(n) / 2 for n in range(1, 201)]
+
+
+def test_an_account_s_deliveries_can_run_side_by_side(bling: Bling, receiver: Receiver, can: int) -> None:
+    bling.configure(virtual_with_stock=False, parallel_deliveries=8)
+    receiver.pause_s = 0.3
+    started_at = time.monotonic()
+
+    for _ in range(8):
+        bling.receive("matriz", "CAN", 1)
+
+    assert bling.wait_delivered()
+    assert len(receiver.received) == 8
+    assert time.monotonic() - started_at < 1.5
