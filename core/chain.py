@@ -6,7 +6,7 @@ order of their ids. Our own confirmed writes are links even where their events w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,42 +21,59 @@ class Chain:
     foreign: tuple[str, ...]
 
 
+# The level, how many events were taken, and how many writes were applied.
+_State = tuple[Decimal, int, int]
+
+
 def find_chain(
     start: Decimal, goal: Decimal, events: Sequence[StockFact], writes: Sequence[OwnWrite], *, whole: bool = False
 ) -> Chain | None:
     """The longest prefix of `events` (sorted by id) that leads from `start` to `goal`, all `writes` applied on the way.
 
     Later events may be newer than the reading, so a prefix is enough, unless `whole` asks for every one of them.
-    None when nothing links.
+    None when nothing links. Depth-first, every state once: a burst on one SKU leaves hundreds of events behind.
     """
-    shortest = len(events) if whole else 1
-    for length in range(len(events), shortest - 1, -1):
-        foreign = _walk(start, goal, events[:length], writes)
-        if foreign is not None:
-            return Chain(used=tuple(event.id for event in events[:length]), foreign=foreign)
-    return None
-
-
-def _walk(
-    start: Decimal, goal: Decimal, events: Sequence[StockFact], writes: Sequence[OwnWrite]
-) -> tuple[str, ...] | None:
-    """Depth-first over (level, events taken, writes applied); remembers dead ends, so it is linear in practice."""
-    todo: list[tuple[Decimal, int, int, tuple[str, ...]]] = [(start, 0, 0, ())]
-    seen: set[tuple[Decimal, int, int]] = set()
+    best: _State | None = None
+    came: dict[_State, tuple[_State | None, str | None]] = {}
+    todo: list[tuple[_State, _State | None, str | None]] = [((start, 0, 0), None, None)]
     while todo:
-        level, taken, applied, foreign = todo.pop()
-        if taken == len(events) and applied == len(writes) and level == goal:
-            return foreign
-        if (level, taken, applied) in seen:
+        state, origin, foreign = todo.pop()
+        if state in came:
             continue
-        seen.add((level, taken, applied))
-        if applied < len(writes):
-            todo.append((level + writes[applied].quantity, taken, applied + 1, foreign))
-        if taken < len(events):
-            event = events[taken]
-            links = event.quantity is None or event.after - event.quantity == level
-            if links:
-                todo.append((event.after, taken + 1, applied, (*foreign, event.id)))
-            if links and applied < len(writes) and event.quantity == writes[applied].quantity:
-                todo.append((event.after, taken + 1, applied + 1, foreign))
-    return None
+        came[state] = (origin, foreign)
+        level, taken, applied = state
+        if level == goal and applied == len(writes) and (taken == len(events) or not whole) and (taken or whole):
+            best = state if best is None or taken > best[1] else best
+            if taken == len(events):
+                break
+        todo.extend((following, state, told) for following, told in _steps(state, events, writes))
+    if best is None:
+        return None
+    return Chain(used=tuple(event.id for event in events[: best[1]]), foreign=_foreign(best, came))
+
+
+def _steps(
+    state: _State, events: Sequence[StockFact], writes: Sequence[OwnWrite]
+) -> Iterator[tuple[_State, str | None]]:
+    """Where one can get from here, with the id of the event if it is not our own; the last one is tried first."""
+    level, taken, applied = state
+    if applied < len(writes):
+        yield (level + writes[applied].quantity, taken, applied + 1), None
+    if taken == len(events):
+        return
+    event = events[taken]
+    if event.quantity is None or event.after - event.quantity == level:
+        yield (event.after, taken + 1, applied), event.id
+        if applied < len(writes) and event.quantity == writes[applied].quantity:
+            yield (event.after, taken + 1, applied + 1), None
+
+
+def _foreign(state: _State, came: Mapping[_State, tuple[_State | None, str | None]]) -> tuple[str, ...]:
+    """The events on the way to `state` that are not our own, in their order."""
+    found: list[str] = []
+    step: _State | None = state
+    while step is not None:
+        step, told = came[step]
+        if told is not None:
+            found.append(told)
+    return tuple(reversed(found))

@@ -1,0 +1,15 @@
+"""How long Hypothesis may look: bounded everywhere, the same examples each time where a failure would stop others.
+
+`HYPOTHESIS_PROFILE=thorough` looks much longer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("local", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("local"), max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local"))

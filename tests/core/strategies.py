@@ -1,0 +1,358 @@
+"""Facts of the decision core as Hypothesis makes them up, and a little pure model of Bling to carry plans out on.
+
+The model does with a plan what services/recording.py and services/writes.py do, and nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+
+from core.facts import (
+    ZERO,
+    BalanceKind,
+    Book,
+    Mode,
+    OpenWrite,
+    OwnWrite,
+    Purpose,
+    Role,
+    Seen,
+    StockFact,
+    TargetMovements,
+)
+from core.plan import CellInput, PoolInput, PoolPlan, plan_pool
+from core.rules import TargetRule
+
+D = Decimal
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+WINDOW = timedelta(seconds=10)
+
+small = st.integers(-20, 20).map(D)
+# What Bling can hold, with decimals, below zero, and close to the largest that the database takes.
+odd = st.one_of(
+    small,
+    st.decimals(min_value=-1000, max_value=1000, places=6),
+    st.sampled_from([D("0.000001"), D("-0.000001"), D(10) ** 11, D(10) ** 11 + D("0.999999"), D("-99999999999.5")]),
+)
+moments = st.integers(-25_000, 25_000).map(lambda ms: NOON + timedelta(milliseconds=ms))
+
+
+def fact(name: str, quantity: Any, after: Any, at: datetime = NOON, reserved: Any = None) -> StockFact:
+    return StockFact(
+        id=name,
+        event_id=name,
+        quantity=None if quantity is None else D(quantity),
+        after=D(after),
+        at=at,
+        reserved=None if reserved is None else D(reserved),
+    )
+
+
+def own(name: str, quantity: Any, before: Any, ended_at: datetime = NOON, is_echoed: bool = False) -> OwnWrite:
+    return OwnWrite(name, D(quantity), D(before), ended_at, is_echoed)
+
+
+def ago(seconds: float) -> datetime:
+    return NOON - timedelta(seconds=seconds)
+
+
+@st.composite
+def history(draw: st.DrawFn, counts: bool = True) -> list[tuple[str, Decimal]]:
+    """What happened to a cell: foreign movements, writes of ours, and counts, which set a balance."""
+    kinds = ["foreign", "own", "count"] if counts else ["foreign", "own"]
+    steps = st.tuples(st.sampled_from(kinds), st.integers(-5, 5).map(D))
+    return [step for step in draw(st.lists(steps, max_size=8)) if step[1] != 0 or step[0] == "count"]
+
+
+def events_of(start: Decimal, steps: Iterable[tuple[str, Decimal]]) -> tuple[list[StockFact], list[OwnWrite], Decimal]:
+    """The events and the writes of a history, and the balance it leads to."""
+    events: list[StockFact] = []
+    writes: list[OwnWrite] = []
+    level = start
+    for number, (kind, quantity) in enumerate(steps):
+        if kind == "own":
+            writes.append(own(f"write {number}", quantity, level))
+        level = quantity if kind == "count" else level + quantity
+        events.append(fact(f"{kind} {number}", None if kind == "count" else quantity, level))
+    return events, writes, level
+
+
+rules = st.builds(
+    TargetRule,
+    reserve=st.sampled_from([D(0), D(0), D(2), D("0.5")]),
+    percent=st.sampled_from([D(100), D(100), D(50), D("33.3333"), D(0)]),
+    max=st.sampled_from([None, None, D(4), D("2.5")]),
+    stop_at=st.sampled_from([None, None, D(1), D(0)]),
+)
+
+
+@st.composite
+def cells(draw: st.DrawFn, key: str, role: Role, position: int, write_back_position: int | None) -> CellInput:
+    """A cell in any state at all, most of them unlikely."""
+    number = draw(st.sampled_from([small, odd]))
+    seconds = st.integers(-25, 0).map(lambda s: NOON + timedelta(seconds=s))
+    book = draw(st.none() | st.builds(Book, number, number, seconds, st.none() | moments))
+    seen = draw(st.none() | st.builds(Seen, number, number, seconds))
+    if book is not None and seen is not None and draw(st.booleans()):
+        seen = replace(seen, physical=book.accounted)
+    events = [
+        fact(f"{key} event {n}", quantity, after, at, reserved)
+        for n, (quantity, after, at, reserved) in enumerate(
+            draw(st.lists(st.tuples(st.none() | number, number, moments, st.none() | number), max_size=3))
+        )
+    ]
+    writes = [
+        own(f"{key} write {n}", quantity, before, ended_at)
+        for n, (quantity, before, ended_at) in enumerate(
+            draw(st.lists(st.tuples(number.filter(bool), number, seconds), max_size=2))
+        )
+    ]
+    purpose = Purpose.TARGET if role is Role.TARGET else Purpose.WRITE_BACK
+    return CellInput(
+        key=key,
+        role=role,
+        position=position,
+        book=book,
+        seen=seen,
+        unread=draw(st.sampled_from([None, "reconnect", "unreadable"])) if seen is None else None,
+        rule=draw(st.none() | rules) if role is Role.TARGET else None,
+        write_back_position=write_back_position,
+        events=events,
+        writes=writes,
+        open_write=draw(st.none() | st.none() | st.builds(OpenWrite, number.filter(bool), st.just(purpose))),
+        refused=draw(st.sampled_from([False, False, False, True])),
+    )
+
+
+@st.composite
+def pools(draw: st.DrawFn, mode: Mode | None = None, movements: TargetMovements | None = None) -> PoolInput:
+    """One SKU of one rule, in any state at all."""
+    mode = mode or draw(st.sampled_from(Mode))
+    sources = draw(st.integers(0, 3)) if mode is Mode.SUM else 0
+    takers = draw(st.permutations([*range(sources), *[None] * sources]))
+    listed = [draw(cells(f"principal {n}", Role.SOURCE, draw(st.integers(0, 1)), takers[n])) for n in range(sources)]
+    listed += [
+        draw(cells(f"compartilhado {n}", Role.TARGET, draw(st.integers(0, 1)), None))
+        for n in range(draw(st.integers(0, 3)))
+    ]
+    keys = [cell.key for cell in listed]
+    return PoolInput(
+        mode=mode,
+        balance=draw(st.sampled_from(BalanceKind)),
+        target_movements=movements or draw(st.sampled_from(TargetMovements)),
+        owed=draw(small),
+        level=draw(st.none() | odd) if mode is Mode.MIRROR else None,
+        seed=draw(st.sampled_from([None, *keys])) if mode is Mode.MIRROR else None,
+        cells=draw(st.permutations(listed)),
+        window=WINDOW,
+    )
+
+
+def changed(pool: PoolInput, key: str, **values: Any) -> PoolInput:
+    """The same pool with one cell changed."""
+    return replace(pool, cells=[replace(cell, **values) if cell.key == key else cell for cell in pool.cells])
+
+
+@dataclass
+class Deposit:
+    """One cell of the model: what Bling has, and what our books say of it."""
+
+    role: Role
+    position: int
+    physical: Decimal
+    rule: TargetRule | None = None
+    write_back_position: int | None = None
+    reserved: Decimal = ZERO
+    book: Book | None = None
+    pending: list[StockFact] = field(default_factory=list)
+    undelivered: list[StockFact] = field(default_factory=list)
+    writes: list[OwnWrite] = field(default_factory=list)
+    open_write: OpenWrite | None = None
+    is_refused: bool = False
+    baseline: Decimal = ZERO
+    was: list[tuple[datetime, Decimal, Decimal]] = field(default_factory=list)
+
+    def shown_at(self, moment: datetime) -> tuple[Decimal, Decimal]:
+        """Physical balance and reservations as they were: what Bling shows when it lags behind."""
+        earlier = [(physical, reserved) for at, physical, reserved in self.was if at <= moment]
+        return earlier[-1] if earlier else self.was[0][1:]
+
+
+@dataclass
+class World:
+    """A merchant with one SKU: other people move stock, and `settle` does what a worker does."""
+
+    mode: Mode
+    balance: BalanceKind
+    deposits: dict[str, Deposit]
+    target_movements: TargetMovements = TargetMovements.WRITE_BACK
+    seed: str | None = None
+    owed: Decimal = ZERO
+    level: Decimal | None = None
+    moved: Decimal = ZERO
+    now: datetime = NOON
+    serial: int = 0
+    again_at: datetime | None = None
+    booked: dict[str, Decimal] = field(default_factory=dict)
+    plan: PoolPlan | None = None
+
+    def __post_init__(self) -> None:
+        for deposit in self.deposits.values():
+            deposit.baseline = deposit.physical
+            deposit.was.append((self.now - WINDOW, deposit.physical, deposit.reserved))
+
+    def move(self, key: str, quantity: Decimal, *, tell: str = "now", is_count: bool = False) -> None:
+        """Somebody sells, receives or counts; `tell`: the event comes now, later, twice, or never."""
+        self._apply(key, quantity, tell, is_count)
+        self.moved += quantity
+
+    def reserve(self, key: str, quantity: Decimal) -> None:
+        deposit = self.deposits[key]
+        deposit.reserved += quantity
+        deposit.was.append((self.now, deposit.physical, deposit.reserved))
+
+    def post(self, key: str, quantity: Decimal) -> None:
+        """An open order leaves the shelf: the reservation and the stock go together."""
+        self.deposits[key].reserved -= quantity
+        self.move(key, -quantity)
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def deliver(self, key: str) -> None:
+        """What was late arrives, in the order of its ids."""
+        deposit = self.deposits[key]
+        deposit.pending = sorted([*deposit.pending, *deposit.undelivered], key=lambda told: told.event_id)
+        deposit.undelivered = []
+
+    def pool_input(self, unread: Iterable[str] = (), lag_s: float = 0) -> PoolInput:
+        seen_at = self.now - timedelta(seconds=lag_s)
+        listed = []
+        for key, deposit in self.deposits.items():
+            physical, reserved = deposit.shown_at(seen_at)
+            listed.append(
+                CellInput(
+                    key=key,
+                    role=deposit.role,
+                    position=deposit.position,
+                    book=deposit.book,
+                    seen=None if key in unread else Seen(physical, reserved, self.now),
+                    unread="unreadable" if key in unread else None,
+                    rule=deposit.rule,
+                    write_back_position=deposit.write_back_position,
+                    events=list(deposit.pending),
+                    writes=list(deposit.writes),
+                    open_write=deposit.open_write,
+                    refused=deposit.is_refused,
+                )
+            )
+        return PoolInput(
+            self.mode, self.balance, self.target_movements, self.owed, self.level, self.seed, listed, WINDOW
+        )
+
+    def settle(
+        self,
+        unread: Iterable[str] = (),
+        lag_s: float = 0,
+        meanwhile: Mapping[str, Decimal] | None = None,
+        answers: Mapping[str, str] | None = None,
+        tell: str = "now",
+    ) -> PoolPlan:
+        """Read, decide, record, write. `meanwhile`: sold between the reading and the writes; `answers`: how writes end,
+        per cell: confirmed (when nothing is said), refused, not_applied, lost (applied) or lost_before (not applied)."""
+        unread = frozenset(unread)
+        plan = self.plan = plan_pool(self.pool_input(unread, lag_s))
+        self.owed, self.level, self.again_at = plan.owed, plan.level, plan.again_at
+        for key, deposit in self.deposits.items():
+            look = plan.looks.get(key)
+            if look is None:
+                continue
+            self.booked[key] = self.booked.get(key, ZERO) + look.movement
+            if deposit.book is None:
+                # What the books start with is what is there, unless Bling showed something older.
+                deposit.book = Book(look.accounted, look.reserved, self.now, None)
+                deposit.baseline = look.accounted
+            elif look.is_settled:
+                changed_at = self.now if look.movement else deposit.book.changed_at
+                deposit.book = Book(look.accounted, look.reserved, self.now, changed_at)
+            else:
+                deposit.book = replace(deposit.book, reserved=look.reserved)
+            waits = look.again_at is not None or look.put_off is not None
+            deposit.pending = [told for told in deposit.pending if waits and told.id not in look.done]
+        for key, quantity in (meanwhile or {}).items():
+            self.move(key, quantity)
+        for wish in plan.wishes:
+            self._write(wish.key, wish.quantity, wish.before, wish.purpose, (answers or {}).get(wish.key, ""), tell)
+        return plan
+
+    def resolve(self, key: str) -> None:
+        """The evidence about a write of unknown outcome is in: the truth."""
+        deposit = self.deposits[key]
+        if deposit.open_write is None:
+            return
+        assert deposit.book is not None
+        write, deposit.open_write = deposit.open_write, None
+        if self.was_applied.pop(key):
+            self._confirm(key, write.quantity, deposit.book.accounted)
+        elif write.purpose is Purpose.WRITE_BACK:
+            self.owed += write.quantity
+
+    was_applied: dict[str, bool] = field(default_factory=dict)
+
+    def come_to_rest(self) -> PoolPlan:
+        """Everything arrives, nobody does anything more, and the workers go on until there is nothing left to do."""
+        for key, deposit in self.deposits.items():
+            self.deliver(key)
+            self.resolve(key)
+            deposit.is_refused = False
+        for _ in range(6):
+            self.wait(WINDOW.total_seconds() + 1)
+            plan = self.settle()
+            if not plan.wishes and not plan.has_news:
+                return plan
+        raise AssertionError(f"it never comes to rest: {plan}")
+
+    def physical(self, role: Role) -> Decimal:
+        return sum((deposit.physical for deposit in self.deposits.values() if deposit.role is role), ZERO)
+
+    def _write(self, key: str, quantity: Decimal, before: Decimal, purpose: Purpose, answer: str, tell: str) -> None:
+        deposit = self.deposits[key]
+        assert deposit.open_write is None, "a second write to a cell whose first is in doubt"
+        self.wait(0.2)
+        if answer in ("refused", "not_applied"):
+            deposit.is_refused = answer == "refused"
+            if purpose is Purpose.WRITE_BACK:
+                self.owed += quantity
+            return
+        if answer in ("lost", "lost_before"):
+            deposit.open_write = OpenWrite(quantity, purpose)
+            self.was_applied[key] = answer == "lost"
+            if answer == "lost":
+                self._apply(key, quantity, tell)
+            return
+        self._apply(key, quantity, tell)
+        self._confirm(key, quantity, before)
+
+    def _confirm(self, key: str, quantity: Decimal, before: Decimal) -> None:
+        deposit = self.deposits[key]
+        assert deposit.book is not None
+        self.serial += 1
+        deposit.writes.append(own(f"write {self.serial:04}", quantity, before, self.now))
+        deposit.book = replace(deposit.book, accounted=deposit.book.accounted + quantity, changed_at=self.now)
+
+    def _apply(self, key: str, quantity: Decimal, tell: str, is_count: bool = False) -> None:
+        deposit = self.deposits[key]
+        deposit.physical += quantity
+        deposit.was.append((self.now, deposit.physical, deposit.reserved))
+        self.serial += 1
+        told = fact(f"event {self.serial:04}", None if is_count else quantity, deposit.physical, self.now)
+        if tell == "later":
+            deposit.undelivered.append(told)
+        elif tell != "never":
+            deposit.pending.append(told)
