@@ -52,14 +52,16 @@ def look_at_cell(
     open_write: OpenWrite | None,
     window: timedelta,
 ) -> Look:
-    """Compare the books with what was read. `events`: pending ones sorted by event id; `writes`: confirmed ones of ours.
+    """Compare the books with what was read. `events`: pending ones, sorted by event id; `writes`: our confirmed ones.
 
-    Without a book, what is there becomes the baseline: it was there before us and is no movement.
+    Without a book, what is there becomes the baseline: it was there before us and is no movement. Another group may
+    have a write of unknown outcome there, and that blocks the place for this one as well.
     """
     if book is None:
-        return _with_newest_event(
-            Look(accounted=seen.physical, reserved=seen.reserved, is_baseline=True), seen, events, writes, None, window
+        baseline = Look(
+            accounted=seen.physical, reserved=seen.reserved, is_baseline=True, is_blocked=open_write is not None
         )
+        return _with_newest_event(baseline, seen, events, writes, None, window)
     difference = seen.physical - book.accounted
     if open_write is not None:
         return _blocked(book, seen, difference, open_write)
@@ -72,10 +74,12 @@ def look_at_cell(
     opens_at = None if book.changed_at is None else book.changed_at + window
     if chain is None and opens_at is not None and seen.at < opens_at:
         stale = any(seen.physical == write.before for write in writes if write.ended_at + window > seen.at)
+        doubt = ZERO if stale else min(ZERO, difference)
         return Look(
             accounted=book.accounted,
-            reserved=seen.reserved,
-            doubt=ZERO if stale else min(ZERO, difference),
+            # A balance that may be old tells of reservations that may be old: fewer of them must not raise the pool.
+            reserved=max(seen.reserved, book.reserved + doubt),
+            doubt=doubt,
             put_off=difference,
             again_at=opens_at,
             must_look=True,
