@@ -1,6 +1,6 @@
 # Everything a developer does. Needs Python 3.11 or newer, git and make; the rest comes with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format db worker scheduler clean
+.PHONY: help run test check bench format db worker scheduler clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -21,6 +21,9 @@ check: $(VENV)/.installed-dev ## Check format, style and types (the tests are `m
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+
+bench: $(VENV)/.installed-dev ## Measure what matters, each figure beside its floor
+	@for script in bench/*_*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
 
 format: $(VENV)/.installed-dev ## Put the code into its format
 	@$(PY) -m ruff check --fix --quiet . ; $(PY) -m ruff format .

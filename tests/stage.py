@@ -123,6 +123,7 @@ def staged(
     products: Mapping[str, Mapping[str, Mapping[str, object]]],
     *,
     window_s: float = 0.5,
+    accounts: Sequence[str] = ACCOUNTS,
 ) -> Iterator[Stage]:
     """`products`: SKU to account to deposit to quantity; every account of it has the product."""
     for sku, places in products.items():
@@ -139,8 +140,8 @@ def staged(
     try:
         with db.connection():
             organization = make_organization()
-            accounts = {key: _connect(bling, organization, key) for key in ACCOUNTS}
-            yield Stage(bling, chosen, organization, accounts)
+            connected = {key: _connect(bling, organization, key) for key in accounts}
+            yield Stage(bling, chosen, organization, connected)
     finally:
         server.shutdown()
         thread.join()
