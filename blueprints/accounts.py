@@ -12,10 +12,10 @@ from blueprints.access import Role, get_or_404, me, my_organization, roles_requi
 from blueprints.rendering import poll, version_of
 from clock import utcnow
 from models import Account
-from services import accounts, connections
+from services import accounts, consents
 from services.bling_clients import shared_app
 from services.board import webhook_health
-from services.connections import ConnectionFailed, ConnectionForm
+from services.consents import ConnectionFailed, ConnectionForm
 
 bp = Blueprint("accounts", __name__, url_prefix="/contas")
 
@@ -141,7 +141,7 @@ def session_nonce() -> str:
 
 def _to_bling(form: ConnectionForm, account: Account | None = None) -> ResponseReturnValue:
     try:
-        return redirect(connections.start(me(), session_nonce(), form, account), 303)
+        return redirect(consents.start(me(), session_nonce(), form, account), 303)
     except ConnectionFailed as failed:
         return _connect_page(form, {"client_secret": f"{failed.title}. {failed.message}"}, account)
 

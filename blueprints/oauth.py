@@ -9,7 +9,7 @@ from flask_login import current_user
 from blueprints.access import may_change, me, public
 from blueprints.accounts import session_nonce
 from services import connections
-from services.connections import ConnectionFailed
+from services.consents import ConnectionFailed
 
 bp = Blueprint("oauth", __name__)
 

@@ -30,7 +30,7 @@ from models import (
     User,
 )
 from services.bling_clients import app_of, explain, oauth_client, requests_today
-from services.connections import MAX_NAME
+from services.consents import MAX_NAME
 from services.secrets import SecretUnreadable, rotate, unseal
 
 log = logging.getLogger(__name__)

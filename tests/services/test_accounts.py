@@ -15,9 +15,9 @@ from config import Config
 from devserver.redis_server import RedisProcess
 from models import Account, AccountState, OAuthState
 from sandbox import Bling
-from services import accounts, connections
+from services import accounts, connections, consents
 from services.bling_clients import client_for
-from services.connections import ConnectionForm
+from services.consents import ConnectionForm
 from services.secrets import seal, unseal
 from tests.factories import make_event, make_group
 from tests.services.merchants import connected, fresh, organization, user
@@ -177,7 +177,7 @@ def test_new_keys_take_over_every_secret(bling: Bling, config: Config) -> None:
     account = connected(bling, merchant)
     secret = seal("own-secret", owner_id=account.id)
     Account.update(client_id="own", client_secret_sealed=secret).where(Account.id == account.id).execute()
-    connections.start(user(merchant), "nonce", ConnectionForm("Loja", True, "other", "other-secret"))
+    consents.start(user(merchant), "nonce", ConnectionForm("Loja", True, "other", "other-secret"))
     tokens = bling.current_tokens("matriz")
     assert tokens is not None
     new = Fernet.generate_key().decode()

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 import config as configuration
-from bling.errors import AppRefused, AuthLost, RefreshOutcomeUnknown
+from bling.errors import AppRefused, AuthLost, RefreshOutcomeUnknown, Unavailable
 from bling.tokens import OAuthClient
 from clock import utcnow
 from config import Config
@@ -23,6 +23,7 @@ from services.bling_clients import (
     client_for,
     client_with,
     explain,
+    note_failure,
     requests_today,
     shared_app,
     token_columns,
@@ -274,6 +275,22 @@ def test_no_token_reaches_the_log_or_a_repr(bling: Bling, caplog: pytest.LogCapt
     shown = "\n".join([caplog.text, str(lost.value), repr(lost.value), repr(row), row.state_reason, row.last_error])
     for secret in (issued.access_token, issued.refresh_token, "shared-secret"):
         assert secret not in shown
+
+
+def test_what_a_lost_account_was_refused_for_stays_on_its_page(bling: Bling) -> None:
+    account = connected(bling, organization())
+    expire(account)
+    bling.revoke("matriz")
+    for _ in range(2):
+        with pytest.raises(AuthLost) as lost:
+            client_for(account).get_company()
+        note_failure(account, lost.value)
+
+    assert "Invalid refresh token" in fresh(account).last_error
+
+    Account.update(state=AccountState.CONNECTED).where(Account.id == account.id).execute()
+    note_failure(account, Unavailable("GET /depositos", "timed out"))
+    assert fresh(account).last_error == "O Bling não respondeu. Detalhes: GET /depositos: timed out"
 
 
 def test_every_error_has_words_without_codes() -> None:

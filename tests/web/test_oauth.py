@@ -17,6 +17,7 @@ import config as configuration
 import db
 import queues
 from clock import utcnow
+from devserver.redis_server import RedisProcess
 from models import Account, AccountState, OAuthState, User
 from sandbox import Bling, Server
 from services import accounts, catalog, connections
@@ -98,6 +99,17 @@ def test_the_catalogue_is_read_by_a_job(bling: Bling, ana: Browser) -> None:
     catalog.read_account(account.id)
     (line,) = accounts.list_accounts(ana.user.organization)
     assert (line.deposits, line.products) == (2, 1)
+
+
+def test_without_redis_the_catalogue_is_left_to_the_periodic_check(
+    bling: Bling, ana: Browser, own_redis: RedisProcess
+) -> None:
+    path = start(ana).decide("matriz")
+    own_redis.stop()
+
+    assert ana.get(path).status_code == 303
+
+    assert the_account().organization.next_reconcile_at <= utcnow()
 
 
 def test_it_leads_to_bling_with_a_state_that_is_kept_only_as_a_digest(bling: Bling, ana: Browser) -> None:
