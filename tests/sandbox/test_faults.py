@@ -170,3 +170,34 @@ def test_without_a_socket_the_caller_in_the_same_process_sees_the_cut(bling: Bli
 
     with pytest.raises(ConnectionResetError):
         client.get("/Api/v3/depositos", headers={"Authorization": f"Bearer {token}", "enable-jwt": "1"})
+
+
+def test_with_a_seed_and_a_clock_of_its_own_the_whole_sandbox_repeats_itself() -> None:
+    def play() -> list[tuple[str, str, float]]:
+        clock = Clock()
+        sent: list[str] = []
+
+        def send(_: str, body: bytes, __: dict[str, str], ___: float) -> int:
+            sent.append(body.decode())
+            return 200 if len(sent) % 3 else 503
+
+        bling = Bling(seed=11, clock=clock, background=False, send=send)
+        bling.add_app("a", "s", webhook_url="http://receiver.example/")
+        bling.add_account("matriz")
+        bling.add_product("matriz", "CAN", stock="100")
+        token = bling.issue_tokens("matriz").access_token
+        for kind in ("webhook_lost", "webhook_late", "webhook_duplicate", "webhook_reordered"):
+            bling.faults.set(kind, rate=0.3)
+        for _ in range(40):
+            bling.sell("matriz", "CAN", "0.5")
+            clock.now += 1
+            bling.pump()
+        while (due := bling.next_due()) is not None:
+            clock.now = due
+            bling.pump()
+        bling.close()
+        return [(token, body, clock.now) for body in sent]
+
+    first = play()
+    assert len(first) > 80
+    assert play() == first
