@@ -55,7 +55,7 @@ def opened(*, two_accounts: bool = False) -> Iterator[World]:
     for key in keys:
         bling.add_account(key, key.capitalize(), deposits=deposits)
     with (
-        tempfile.TemporaryDirectory(prefix="eu-bench-", dir="/tmp") as directory,  # noqa: S108 a socket's path is short
+        tempfile.TemporaryDirectory(prefix="eu-bench-", dir="/tmp") as directory,
         running_redis(Path(directory) / "redis") as redis,
         serve(bling) as server,
     ):
