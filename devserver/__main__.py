@@ -134,7 +134,9 @@ class Stack:
             "--tokens-out": str(var / "demo-tokens.json"),
         }
         words = [word for option in options.items() for word in option]
-        self.supervisor.start(self._python("sandbox", "-m", "sandbox", "--demo", *words))
+        sandbox = self._python("sandbox", "-m", "sandbox", "--demo", *words)
+        # A worker that is told to end finishes the write in hand; nobody could say what became of it otherwise.
+        self.supervisor.start(replace(sandbox, is_last_to_stop=True))
         self.supervisor.wait_until(lambda: _listens(self.sandbox_port), "sandbox", START_S)
 
     def _load_demo(self) -> None:
@@ -256,6 +258,8 @@ def main() -> int:
         finally:
             log.say("run", "ending everything")
             supervisor.stop()
+            with contextlib.suppress(OSError):  # Under var/ it holds the data; elsewhere it held the socket only.
+                private_socket(config.var_dir).parent.rmdir()
     log.say("run", "done")
     return 0
 

@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 
 from config import MAX_SOCKET_PATH, ROOT, Config, ConfigError, private_socket
 
-KEY = Fernet.generate_key().decode()
+KEY = "a2V5LW9mLXRoZS10ZXN0cy1vZi10aGUtY29uZmlnLTE="  # Fixed: it is part of the names of tests.
 PRODUCTION = {
     "APP_ENV": "production",
     "DATABASE_URL": "postgres://user:word@db.example/stock?sslmode=require",

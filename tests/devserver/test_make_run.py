@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from config import Config
+from config import Config, private_socket
 from devserver.redis_server import is_answering
 
 from .conftest import ROOT, Terminal, free_port, is_running, wait_until
@@ -63,11 +63,11 @@ def test_it_brings_everything_up_survives_deaths_and_keeps_the_data(
     environment = {"VAR_DIR": str(var_dir), "PORT": str(port)}
 
     first = open_terminal("-m", "devserver", **environment)
-    first.wait_for(READY, START_S)
+    first.wait_for("Ctrl-C encerra", START_S)
     assert address(first) == f"http://localhost:{port}"
     assert "starting it again" not in first.text()
     for words in ("demo@estoqueuni.example", "demonstracao", "Bling de teste", "Ctrl-C"):
-        assert words in first.text()
+        assert words in first.text(), first.text()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
         assert answer.status == 200
 
@@ -108,6 +108,7 @@ def test_it_brings_everything_up_survives_deaths_and_keeps_the_data(
     after.wait_for(READY, START_S)
     after.send(signal.SIGTERM)
     assert after.wait(20) == 0
+    assert not private_socket(var_dir).parent.exists()
 
 
 def test_a_taken_port_is_said_and_the_next_free_one_used(open_terminal: OpenTerminal, tmp_path: Path) -> None:
