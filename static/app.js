@@ -47,7 +47,7 @@
   document.addEventListener("htmx:response:error", (event) => {
     const { status } = event.detail.ctx.response ?? {};
     if (status >= 500) away();
-    else if (status >= 400 && status !== 422) toast("Não foi possível concluir. Recarregue a página e tente de novo.", "error");
+    else if (status >= 400 && status !== 401 && status !== 422) toast("Não foi possível concluir. Recarregue a página e tente de novo.", "error");
   });
   document.addEventListener("htmx:after:request", (event) => {
     if (event.detail.ctx.response?.status < 500) back();
@@ -112,6 +112,11 @@
     if (event.target.form) applyConditions(event.target.form);
     // [data-submit]: a form of filters that sends itself.
     if (event.target.form?.matches("[data-submit]")) event.target.form.requestSubmit();
+  });
+
+  // A page that comes back from the browser's memory shows the filters that were chosen on leaving, not its own.
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) for (const form of find("form[data-submit]")) form.reset();
   });
 
   document.addEventListener("DOMContentLoaded", () => {

@@ -233,6 +233,8 @@ def app(database_url: str, redis_url: str, redis: Redis, tmp_path: Path) -> Iter
         "REDIS_URL": redis_url,
         "VAR_DIR": str(tmp_path / "var"),
         "SECRET_KEY": "chave-de-teste",
+        # Nobody listens there: a page that asks Bling gets its answer at once, and it is no.
+        "BLING_API_URL": "http://127.0.0.1:9/Api/v3",
         "BLING_CLIENT_ID": "app-de-teste",
         "BLING_CLIENT_SECRET": "segredo-do-app",
         "LOG_LEVEL": "WARNING",

@@ -33,6 +33,9 @@ NAMES = {
 def busy_shop() -> Shop:
     shop = Shop(NAMES)
     now = utcnow()
+    for product in shop.products.values():
+        product.name = NAMES[product.sku]
+        product.save()
     shop.accounts["matriz"].last_event_at = now - timedelta(seconds=20)
     shop.accounts["filial"].last_event_at = now - timedelta(hours=30)
     shop.accounts["matriz"].company_cnpj = "12345678000195"

@@ -17,7 +17,7 @@ from flask import Flask
 
 from models import Run
 from tests.conftest import ROOT, Browser
-from tests.factories import make_organization, make_user
+from tests.factories import Shop, make_organization, make_user
 from tests.web.scenes import busy_shop
 
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
@@ -33,8 +33,8 @@ LABELLED = ("input", "select", "textarea")
 class Scene:
     """Signed-in browsers, and every address that answers a GET with HTML."""
 
-    def __init__(self, app: Flask, login: Callable[..., Browser]) -> None:
-        shop = busy_shop()
+    def __init__(self, app: Flask, login: Callable[..., Browser], shop: Shop | None = None) -> None:
+        shop = shop or busy_shop()
         run = (
             Run.select()
             .where(Run.organization == shop.organization, Run.type == "cron")
