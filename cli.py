@@ -25,6 +25,7 @@ from models import Organization, Run, RunType
 from services import history as histories
 from services import overview
 from services.bling_clients import explain
+from services.labels import label, quantidade
 from services.preview import Preview, preview_skus
 from services.runs import get_run, start_run
 from services.setup import SetupRefused, import_setup
@@ -233,13 +234,14 @@ def _show_plan(organization: Organization, skus: list[str] | None, as_json: bool
         _print_json({"dry_run": True, "groups": [_plan_document(preview) for preview in previews]})
         return
     for preview in previews:
-        click.echo(f"{preview.group.name}: {preview.totals.changed} de {preview.totals.skus} SKUs mudariam")
+        click.echo(f"{preview.group.name}: {preview.totals.changed} de {preview.totals.skus} SKUs mudariam.")
         for row in preview.rows:
             for cell in row.deposits:
                 if cell.delta:
-                    click.echo(f"  {row.sku}  {cell.account}/{cell.deposit}: {cell.before} → {cell.after}")
+                    before, after = quantidade(cell.before), quantidade(cell.after)
+                    click.echo(f"  {row.sku}  {cell.account.name} · {cell.deposit.name}: {before} → {after}")
             if row.problem:
-                click.echo(f"  {row.sku}  ignorado: {row.problem}")
+                click.echo(f"  {row.sku}  fica de fora: {label(row.problem, 'problem').text}")
 
 
 def _plan_document(preview: Preview) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Rule:
 
     @property
     def takers(self) -> list[Member]:
-        """The sources that take the movements made on targets, in order of preference."""
+        """The sources that somebody chose to take the movements made on targets, in order of preference."""
         taking = [member for member in self.sources if member.row.write_back_position is not None]
         return sorted(taking, key=lambda member: member.row.write_back_position)
 

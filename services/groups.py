@@ -175,9 +175,7 @@ def save_group(
     """
     before = None if group is None else drafts_of(organization)[group.id]
     if group is not None and group.is_active and group.mode != draft.mode:
-        raise GroupRefused(
-            "Desative a regra antes de mudar o modo dela: o estoque dela passa a ser contado de outro jeito."
-        )
+        raise GroupRefused(MODE_IS_FIXED)
     columns = {
         "key": draft.key,
         "name": draft.name,
@@ -204,7 +202,6 @@ def save_group(
 
 def _deciding(draft: GroupDraft) -> tuple[object, ...]:
     """What of a rule decides which numbers are written; its name, key and guard do not."""
-    overrides = frozenset(draft.overrides)
     return (
         draft.mode,
         draft.balance,
@@ -212,15 +209,15 @@ def _deciding(draft: GroupDraft) -> tuple[object, ...]:
         draft.sources,
         draft.targets,
         draft.write_back,
-        overrides,
+        tuple(sorted(draft.overrides, key=lambda one: (one.sku, one.target or DepositPlace("", 0)))),
     )
 
 
 def _save_members(group: StockGroup, draft: GroupDraft, deposits: Deposits) -> None:
-    takers = draft.write_back
     wanted: dict[str, dict[str, Any]] = {}
     for position, place in enumerate(draft.sources):
-        taker = takers.index(place) if place in takers else None
+        # None for all of them leaves the choice to the planner: a source of the target's own account, else the first.
+        taker = draft.write_back.index(place) if place in draft.write_back else None
         wanted[deposits[place].id] = _member(DepositRole.SOURCE, position, taker, Limits())
     for position, target in enumerate(draft.targets):
         wanted[deposits[target.place].id] = _member(DepositRole.TARGET, position, None, target.limits)
@@ -297,6 +294,6 @@ def deactivate_group(group: StockGroup) -> None:
 def delete_group(group: StockGroup) -> None:
     """Delete a rule that is switched off, with its books; its history stays. Raises GroupRefused for an active one."""
     with database.atomic():
-        deleted = StockGroup.delete().where((StockGroup.id == group.id) & ~StockGroup.is_active).execute()
+        deleted = StockGroup.delete().where((StockGroup.id == group.id) & (StockGroup.is_active == 0)).execute()
     if deleted != 1:
         raise GroupRefused("Esta regra está ativa. Desative-a antes de excluí-la.")

@@ -482,7 +482,7 @@ def _activate_groups(
 
 
 def _has_active_rule(organization: Organization) -> bool:
-    return StockGroup.select().where((StockGroup.organization == organization) & StockGroup.is_active).exists()
+    return StockGroup.select().where((StockGroup.organization == organization) & (StockGroup.is_active == 1)).exists()
 
 
 def _differs(row: Any, wanted: Mapping[str, Any]) -> bool:
