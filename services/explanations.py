@@ -69,9 +69,8 @@ def _notes(told: dict[str, Any]) -> list[str]:
     notes = []
     for cell in told["cells"]:
         if cell.get("unread"):
-            notes.append(
-                f"{_place(cell)}: {_lower(labels.label(cell['unread'], 'problem').text)}; vale o último saldo lido."
-            )
+            stands_in = "" if _number(cell["accounted"]) is None else "; vale o último saldo lido"
+            notes.append(f"{_place(cell)}: {_lower(labels.label(cell['unread'], 'problem').text)}{stands_in}.")
         elif cell.get("put_off"):
             difference = labels.sinal(_number(cell["put_off"]))
             notes.append(f"{_place(cell)}: diferença de {difference} vista há pouco; será conferida de novo.")

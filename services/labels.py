@@ -299,7 +299,7 @@ def ha_quanto_tempo(moment: datetime | None, now: datetime | None = None) -> str
     if age < timedelta(seconds=45):
         return "agora"
     if age < timedelta(hours=1):
-        return f"há {max(1, round(age / timedelta(minutes=1)))} min"
+        return f"há {max(1, age // timedelta(minutes=1))} min"
     here, today = local(moment), local(now)
     if age < timedelta(hours=24) and here.date() == today.date():
         return f"há {age // timedelta(hours=1)} h"
@@ -312,7 +312,7 @@ def _until(wait: timedelta, moment: datetime) -> str:
     if wait < timedelta(seconds=45):
         return "em instantes"
     if wait < timedelta(hours=1):
-        return f"em {max(1, round(wait / timedelta(minutes=1)))} min"
+        return f"em {max(1, wait // timedelta(minutes=1))} min"
     if wait < timedelta(hours=24):
         return f"em {wait // timedelta(hours=1)} h"
     return local(moment).strftime("%d/%m/%Y %H:%M")

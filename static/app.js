@@ -54,16 +54,17 @@
   });
 
   const MINUTE = 60, HOUR = 3600, DAY = 86400;
+  const inWords = (seconds) => seconds < HOUR ? `${Math.max(1, Math.floor(seconds / MINUTE))} min` : `${Math.floor(seconds / HOUR)} h`;
   function ago(moment) {
     const seconds = (Date.now() - moment) / 1000;
-    const left = -seconds;
-    if (seconds >= DAY || left >= DAY) return null;
-    if (seconds < 0) return left < 45 ? "em instantes" : left < HOUR ? `em ${Math.max(1, Math.round(left / MINUTE))} min` : `em ${Math.floor(left / HOUR)} h`;
-    if (seconds < 45) return "agora";
-    return seconds < HOUR ? `há ${Math.max(1, Math.round(seconds / MINUTE))} min` : null;
+    if (Math.abs(seconds) >= DAY) return null;
+    if (seconds < 0) return seconds > -45 ? "em instantes" : `em ${inWords(-seconds)}`;
+    return seconds < 45 ? "agora" : `há ${inWords(seconds)}`;
   }
   function refreshTimes(from = document) {
     for (const time of find("time[data-ago]", from)) {
+      // "ontem 14:03" and dates are the server's, which knows where the day begins.
+      if (/\d:|\//.test(time.textContent)) continue;
       const text = ago(new Date(time.dateTime));
       if (text && text !== time.textContent) time.textContent = text;
     }
