@@ -28,6 +28,7 @@ from services.bling_clients import explain
 from services.labels import label, quantidade
 from services.preview import Preview, preview_skus
 from services.runs import get_run, start_run
+from services.secrets import SecretUnreadable
 from services.setup import SetupRefused, import_setup
 from services.setup_export import export_setup
 
@@ -58,6 +59,8 @@ class DatabaseCommand(click.Command):
                 return super().invoke(ctx)
         except BlingError as error:
             raise Failure(f"{explain(error)} Detalhes: {error}") from None
+        except SecretUnreadable:
+            raise Failure("Os segredos guardados não podem ser abertos com as ENCRYPTION_KEYS atuais.") from None
         except (ProgrammingError, *UNREACHABLE) as error:
             if _lacks_schema(error):
                 raise Failure(

@@ -286,9 +286,10 @@ def deactivate_group(group: StockGroup) -> None:
     with database.atomic():
         StockGroup.update(is_active=False).where(StockGroup.id == group.id).execute()
         cells = Cell.select(Cell.id).join(Pool).where(Pool.group == group)
-        cancel_planned(
-            StockWrite.select().where(StockWrite.cell_id.in_(cells) & (StockWrite.state == WriteState.PLANNED))
-        )
+        planned = StockWrite.select().where(StockWrite.cell_id.in_(cells) & (StockWrite.state == WriteState.PLANNED))
+        # One that leaves at this very moment stays what it is: its outcome is followed up as ever.
+        for write in planned:
+            cancel_planned([write])
 
 
 def delete_group(group: StockGroup) -> None:

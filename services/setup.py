@@ -44,7 +44,7 @@ from services.bling_clients import (
 )
 from services.catalog import CatalogSnapshot, fetch_catalog, store_catalog
 from services.runs import start_run
-from services.secrets import seal, unseal
+from services.secrets import SecretUnreadable, seal, unseal
 
 _REFUSED_ACCESS = (AuthLost, AuthExpired, AppRefused)
 
@@ -187,9 +187,12 @@ def _is_news(account: AccountDraft, present: _Present) -> bool:
         return True
     if account.tokens is None or row.imported_digest == _digest(account.tokens):
         return False
-    return row.refresh_token_sealed is None or account.tokens.refresh_token != unseal(
-        row.refresh_token_sealed, owner_id=row.id
-    )
+    if row.refresh_token_sealed is None:
+        return True
+    try:
+        return unseal(row.refresh_token_sealed, owner_id=row.id) != account.tokens.refresh_token
+    except SecretUnreadable:
+        return True
 
 
 def _digest(tokens: TokenPair) -> str:
@@ -197,20 +200,16 @@ def _digest(tokens: TokenPair) -> str:
 
 
 def _read_accounts(draft: SetupDraft, wanted: Sequence[AccountDraft], present: _Present) -> dict[str, _Answer]:
-    prepared = {}
+    prepared: dict[str, tuple[str, BlingClient, MemoryTokens | None]] = {}
     for account in wanted:
+        if account.tokens is None:  # A new account without tokens was refused.
+            continue
         row = present.accounts.get(account.key)
         account_id = row.id if row else new_id()
-        tokens = MemoryTokens(
-            Tokens(
-                access_token=account.tokens.access_token,
-                refresh_token=account.tokens.refresh_token,
-                expires_at=utcnow() + timedelta(seconds=account.tokens.expires_in_s),
-                lifetime_s=account.tokens.expires_in_s,
-            )
-        )
-        client = client_with(tokens, *_app_for(account, row), account_id)
-        prepared[account.key] = (account_id, client, tokens)
+        lifetime_s = account.tokens.expires_in_s
+        expires_at = utcnow() + timedelta(seconds=lifetime_s)
+        tokens = MemoryTokens(Tokens(account.tokens.access_token, account.tokens.refresh_token, expires_at, lifetime_s))
+        prepared[account.key] = (account_id, client_with(tokens, *_app_for(account, row), account_id), tokens)
     return _read_catalogs(draft, prepared)
 
 
@@ -342,7 +341,8 @@ def _write(
     answers: Mapping[str, _Answer],
     balances: Mapping[str, AccountBalances],
 ) -> Imported:
-    done = Imported(_write_organization(draft, present.organization, done_changes := []), done_changes)
+    changes: list[str] = []
+    done = Imported(_write_organization(draft, present.organization, changes), changes)
     for user in draft.users:
         _write_user(done, user)
     for account in draft.accounts:
