@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from core.quantity import to_quantity
@@ -22,6 +22,7 @@ KEPT_KINDS = frozenset(
     for action in ("created", "updated", "deleted")
 )
 _MAX_ID = 2**63 - 1
+_MAX_DIGITS = len(str(_MAX_ID))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def parse_event(raw: bytes | str) -> Envelope:
 
 
 def virtual_part(raw: bytes | str) -> VirtualPart:
-    """The balances in a virtual_stock event. Deposits whose numbers cannot be read are left out, never taken as zero."""
+    """The balances in a virtual_stock event. A deposit with numbers that cannot be read is left out, never zero."""
     data = _load(raw).get("data")
     if not isinstance(data, dict):
         return VirtualPart(is_complex=True)
@@ -127,7 +128,7 @@ def product_part(raw: bytes | str, kind: str) -> ProductPart:
     sku = data.get("codigo")
     return ProductPart(
         product_id=product_id,
-        sku=str(sku).strip() if isinstance(sku, str | int) and not isinstance(sku, bool) else None,
+        sku=_storable(str(sku)).strip() if isinstance(sku, str | int) and not isinstance(sku, bool) else None,
         name=_text(data.get("nome")),
         format=_text(data.get("formato")),
         situation=_text(data.get("situacao")),
@@ -138,8 +139,10 @@ def product_part(raw: bytes | str, kind: str) -> ProductPart:
 
 def _load(raw: bytes | str) -> dict[str, Any]:
     try:
-        body = json.loads(raw, parse_float=Decimal)
-    except (ValueError, RecursionError) as error:
+        # UTF-8 only: json would guess other encodings too, but the body is stored and read again as UTF-8.
+        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+        body = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError, InvalidOperation) as error:
         raise InvalidEvent("not_json") from error
     if not isinstance(body, dict):
         raise InvalidEvent("no_envelope")
@@ -173,13 +176,11 @@ def _inner_id(data: Any, name: str) -> int | None:
 
 
 def _id(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
-    try:
-        number = int(value)
-    except ValueError:
-        return None
-    return number if 0 < number <= _MAX_ID else None
+    return value if 0 < value <= _MAX_ID else None
 
 
 def _number(value: Any) -> Decimal | None:
@@ -190,7 +191,12 @@ def _number(value: Any) -> Decimal | None:
 
 
 def _text(value: Any) -> str | None:
-    return value[:300] if isinstance(value, str) and value.strip() else None
+    return _storable(value[:300]) if isinstance(value, str) and value.strip() else None
+
+
+def _storable(text: str) -> str:
+    """JSON can spell what no database takes: a NUL, or half of a surrogate pair."""
+    return text.encode("utf-8", errors="replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
 def _moment(value: Any) -> datetime | None:
@@ -199,6 +205,7 @@ def _moment(value: Any) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # Overflow: the first or the last day of all, in a zone where it is another day.
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
