@@ -32,6 +32,7 @@ from core.rules import TargetRule
 D = Decimal
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 WINDOW = timedelta(seconds=10)
+ACCOUNTS = ("Matriz", "Filial", "Avulsa")
 
 small = st.integers(-20, 20).map(D)
 # What Bling can hold, with decimals, below zero, and close to the largest that the database takes.
@@ -122,6 +123,7 @@ def cells(draw: st.DrawFn, key: str, role: Role, position: int, write_back_posit
         seen=seen,
         unread=draw(st.sampled_from([None, "reconnect", "unreadable"])) if seen is None else None,
         rule=draw(st.none() | rules) if role is Role.TARGET else None,
+        account=draw(st.sampled_from(ACCOUNTS)),
         write_back_position=write_back_position,
         events=events,
         writes=writes,
@@ -166,6 +168,7 @@ class Deposit:
     role: Role
     position: int
     physical: Decimal
+    account: str = ""
     rule: TargetRule | None = None
     write_back_position: int | None = None
     reserved: Decimal = ZERO
@@ -200,7 +203,7 @@ class World:
     serial: int = 0
     again_at: datetime | None = None
     booked: dict[str, Decimal] = field(default_factory=dict)
-    plan: PoolPlan | None = None
+    was_applied: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for deposit in self.deposits.values():
@@ -245,6 +248,7 @@ class World:
                     seen=None if key in unread else Seen(physical, reserved, self.now),
                     unread="unreadable" if key in unread else None,
                     rule=deposit.rule,
+                    account=deposit.account,
                     write_back_position=deposit.write_back_position,
                     events=list(deposit.pending),
                     writes=list(deposit.writes),
@@ -264,10 +268,13 @@ class World:
         answers: Mapping[str, str] | None = None,
         tell: str = "now",
     ) -> PoolPlan:
-        """Read, decide, record, write. `meanwhile`: sold between the reading and the writes; `answers`: how writes end,
-        per cell: confirmed (when nothing is said), refused, not_applied, lost (applied) or lost_before (not applied)."""
+        """Read, decide, record, write.
+
+        `meanwhile`: what others move between the reading and the writes. `answers`: how a cell's write ends: confirmed
+        when nothing is said, else refused, not_applied, lost (but applied) or lost_before (it was).
+        """
         unread = frozenset(unread)
-        plan = self.plan = plan_pool(self.pool_input(unread, lag_s))
+        plan = plan_pool(self.pool_input(unread, lag_s))
         self.owed, self.level, self.again_at = plan.owed, plan.level, plan.again_at
         for key, deposit in self.deposits.items():
             look = plan.looks.get(key)
@@ -302,8 +309,6 @@ class World:
             self._confirm(key, write.quantity, deposit.book.accounted)
         elif write.purpose is Purpose.WRITE_BACK:
             self.owed += write.quantity
-
-    was_applied: dict[str, bool] = field(default_factory=dict)
 
     def come_to_rest(self) -> PoolPlan:
         """Everything arrives, nobody does anything more, and the workers go on until there is nothing left to do."""

@@ -15,9 +15,12 @@ from core.plan import CellInput, PoolInput
 from tests.core.strategies import NOON, WINDOW, ago, fact, own, pools
 
 D = Decimal
+AN_HOUR_AGO = ago(3600)
 
 
-def book(accounted: Any, reserved: Any = 0, read_at: datetime = ago(3600), changed_at: datetime | None = None) -> Book:
+def book(
+    accounted: Any, reserved: Any = 0, read_at: datetime = AN_HOUR_AGO, changed_at: datetime | None = None
+) -> Book:
     return Book(D(accounted), D(reserved), read_at, changed_at)
 
 

@@ -1,0 +1,456 @@
+"""What is decided for one SKU, in examples: Matriz holds the stock, Filial and Avulsa sell from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.facts import BalanceKind, Book, Mode, OpenWrite, Purpose, Role, Seen, StockFact, TargetMovements
+from core.plan import CellInput, PoolInput, PoolPlan, Wish, plan_pool
+from core.rules import TargetRule
+from tests.core.strategies import NOON, WINDOW, ago, changed, fact, own
+
+D = Decimal
+MATRIZ, FILIAL, AVULSA = "Matriz", "Filial", "Avulsa"
+
+
+def cell(
+    key: str,
+    role: Role,
+    known: Any,
+    seen: Any = ...,
+    *,
+    reserved: Any = 0,
+    was_reserved: Any = None,
+    position: int = 0,
+    changed_at: Any = None,
+    **values: Any,
+) -> CellInput:
+    """A cell whose books say `known` (None: never read) and that shows `seen` (None: unreadable; ...: the same)."""
+    shown = known if seen is ... else seen
+    before = D(reserved if was_reserved is None else was_reserved)
+    return CellInput(
+        key=key,
+        role=role,
+        position=position,
+        book=None if known is None else Book(D(known), before, ago(3600), changed_at),
+        seen=None if shown is None else Seen(D(shown), D(reserved), NOON),
+        **values,
+    )
+
+
+def source(known: Any, seen: Any = ..., key: str = MATRIZ, write_back: int | None = 0, **values: Any) -> CellInput:
+    return cell(key, Role.SOURCE, known, seen, write_back_position=write_back, **values)
+
+
+def target(known: Any, seen: Any = ..., key: str = FILIAL, rule: TargetRule | None = None, **values: Any) -> CellInput:
+    return cell(key, Role.TARGET, known, seen, rule=rule or TargetRule(), **values)
+
+
+def pool(*cells: CellInput, **values: Any) -> PoolInput:
+    fields: dict[str, Any] = {
+        "mode": Mode.SUM,
+        "balance": BalanceKind.VIRTUAL,
+        "target_movements": TargetMovements.WRITE_BACK,
+        "owed": D(0),
+        "level": None,
+        "seed": None,
+        "window": WINDOW,
+    }
+    return PoolInput(cells=cells, **fields | values)
+
+
+def mirror(*cells: CellInput, level: Any = None, **values: Any) -> PoolInput:
+    return pool(*cells, mode=Mode.MIRROR, level=None if level is None else D(level), **values)
+
+
+def writes(plan: PoolPlan) -> dict[str, Decimal]:
+    return {wish.key: wish.quantity for wish in plan.wishes}
+
+
+def test_a_settled_pool_needs_nothing() -> None:
+    plan = plan_pool(pool(source(10), target(10)))
+
+    assert plan.wishes == ()
+    assert not plan.has_news
+    assert (plan.available, plan.owed, plan.again_at) == (10, 0, None)
+
+
+def test_a_sale_on_a_source_lowers_every_target() -> None:
+    plan = plan_pool(pool(source(10, 8), target(10), target(10, key=AVULSA)))
+
+    assert plan.wishes == (
+        Wish(AVULSA, D(-2), D(10), Purpose.TARGET),
+        Wish(FILIAL, D(-2), D(10), Purpose.TARGET),
+    )
+    assert plan.has_news
+
+
+def test_a_sale_on_a_target_is_written_back_and_lowers_the_others() -> None:
+    plan = plan_pool(pool(source(10), target(10, 7), target(10, key=AVULSA)))
+
+    assert plan.wishes == (
+        Wish(MATRIZ, D(-3), D(10), Purpose.WRITE_BACK),
+        Wish(AVULSA, D(-3), D(10), Purpose.TARGET),
+    )
+    assert (plan.owed, plan.available) == (0, 7)
+
+
+def test_a_return_on_a_target_comes_back_to_the_source() -> None:
+    plan = plan_pool(pool(source(10), target(10, 12), target(10, key=AVULSA)))
+
+    assert writes(plan) == {MATRIZ: 2, AVULSA: 2}
+
+
+def test_several_sources_are_one_pool() -> None:
+    assert plan_pool(pool(source(10), source(5, key=AVULSA), target(0))).wanted == {FILIAL: 15}
+
+
+def test_a_source_that_was_oversold_takes_from_the_others() -> None:
+    assert plan_pool(pool(source(-3), source(5, key=AVULSA), target(0))).wanted == {FILIAL: 2}
+    assert plan_pool(pool(source(-3), target(4))).wanted == {FILIAL: 0}
+
+
+def test_an_open_order_lowers_the_pool_at_once_and_posting_it_changes_nothing() -> None:
+    ordered = pool(source(10, reserved=4, was_reserved=0), target(10))
+    posted = pool(source(10, 6, reserved=0, was_reserved=4), target(6))
+
+    assert writes(plan_pool(ordered)) == {FILIAL: -4}
+    assert writes(plan_pool(posted)) == {}
+
+
+def test_an_order_on_a_target_lowers_the_others_and_leaves_its_own_shelf() -> None:
+    plan = plan_pool(pool(source(10), target(10, reserved=4, was_reserved=0), target(10, key=AVULSA)))
+
+    assert plan.wanted == {FILIAL: 10, AVULSA: 6}
+    assert writes(plan) == {AVULSA: -4}
+
+
+def test_posting_the_order_of_a_target_writes_it_back_once() -> None:
+    plan = plan_pool(pool(source(10), target(10, 6, reserved=0, was_reserved=4), target(6, key=AVULSA)))
+
+    assert writes(plan) == {MATRIZ: -4}
+
+
+def test_physical_balances_do_not_count_orders() -> None:
+    plan = plan_pool(pool(source(10, reserved=4), target(10, reserved=2), balance=BalanceKind.PHYSICAL))
+
+    assert (plan.available, plan.wishes) == (10, ())
+
+
+def test_a_virtual_balance_above_the_physical_one_is_counted_as_it_is() -> None:
+    plan = plan_pool(pool(source(10, reserved=-2), target(12)))
+
+    assert (plan.available, plan.wishes) == (12, ())
+
+
+def test_each_target_follows_its_own_rule() -> None:
+    half, few = TargetRule(percent=D(50)), TargetRule(max=D(3))
+
+    plan = plan_pool(pool(source(9), target(0, rule=half), target(0, key=AVULSA, rule=few)))
+
+    assert plan.wanted == {FILIAL: 4, AVULSA: 3}
+
+
+def test_a_pool_with_a_fraction_keeps_three_decimals() -> None:
+    plan = plan_pool(pool(source("9.5"), target(0, rule=TargetRule(percent=D(50)))))
+
+    assert plan.wanted == {FILIAL: D("4.75")}
+
+
+def test_a_target_without_a_rule_of_its_own_shows_everything() -> None:
+    assert plan_pool(pool(source(9), replace(target(0), rule=None))).wanted == {FILIAL: 9}
+
+
+def test_write_backs_come_first_then_decreases_then_increases() -> None:
+    plan = plan_pool(
+        pool(source(10), target(2, key="A"), target(19, 20, key="B"), target(3, key="C"), target(12, key="D"))
+    )
+
+    assert [wish.key for wish in plan.wishes] == [MATRIZ, "B", "D", "A", "C"]
+
+
+class TestAnUnreadableSource:
+    def test_stands_in_with_its_last_known_balance(self) -> None:
+        plan = plan_pool(pool(source(10, None, unread="reconnect"), source(5, 3, key=AVULSA), target(15)))
+
+        assert (plan.available, writes(plan)) == (13, {FILIAL: -2})
+        assert plan.missing == {MATRIZ: "reconnect"}
+
+    def test_never_raises_a_target(self) -> None:
+        plan = plan_pool(pool(source(10, None), source(5, 8, key=AVULSA), target(15)))
+
+        assert plan.wishes == ()
+        assert plan.held == {FILIAL: "lower_only"}
+        assert plan.missing == {MATRIZ: "unreadable"}
+
+    def test_does_not_take_what_is_owed_another_one_does(self) -> None:
+        plan = plan_pool(pool(source(10, None), source(5, key=AVULSA, write_back=1), target(15, 13)))
+
+        assert writes(plan) == {AVULSA: -2}
+        assert plan.missing == {MATRIZ: "unreadable"}
+
+    def test_leaves_it_owed_when_there_is_no_other(self) -> None:
+        plan = plan_pool(pool(source(10, None), target(10, 7), target(10, key=AVULSA)))
+
+        assert (plan.owed, plan.available, writes(plan)) == (-3, 7, {AVULSA: -3})
+
+    def test_that_was_never_read_stops_the_pool(self) -> None:
+        plan = plan_pool(pool(source(None, None, unread="paused"), source(5, 1, key=AVULSA), target(9, 8)))
+
+        assert (plan.available, plan.wishes, plan.wanted) == (None, (), {})
+        assert plan.missing == {MATRIZ: "paused"}
+        assert plan.owed == -1
+        assert plan.looks[AVULSA].movement == -4
+
+
+class TestAnUnreadableTarget:
+    def test_does_not_hold_up_the_others(self) -> None:
+        plan = plan_pool(pool(source(10, 8), target(10, None, unread="reconnect"), target(10, key=AVULSA)))
+
+        assert writes(plan) == {AVULSA: -2}
+        assert plan.held == {FILIAL: "reconnect"}
+        assert plan.missing == {}
+
+    def test_stands_in_with_its_last_known_reservations(self) -> None:
+        plan = plan_pool(pool(source(10), target(10, None, reserved=4), target(6, key=AVULSA)))
+
+        assert (plan.available, plan.wishes, plan.held) == (6, (), {})
+
+    def test_that_was_never_read_stops_a_pool_that_counts_reservations(self) -> None:
+        plan = plan_pool(pool(source(10), target(None, None), target(6, key=AVULSA)))
+
+        assert (plan.available, plan.wishes) == (None, ())
+        assert plan.missing == {FILIAL: "unreadable"}
+
+    def test_that_was_never_read_does_not_matter_to_physical_balances(self) -> None:
+        plan = plan_pool(pool(source(10), target(None, None), target(6, key=AVULSA), balance=BalanceKind.PHYSICAL))
+
+        assert (writes(plan), plan.missing) == ({AVULSA: 4}, {})
+
+
+class TestABalanceThatIsPutOff:
+    def test_lowers_the_pool_but_its_own_cell_is_not_written(self) -> None:
+        plan = plan_pool(pool(source(10), target(10, 8, changed_at=ago(1)), target(10, key=AVULSA)))
+
+        assert (plan.available, plan.owed, writes(plan)) == (8, 0, {AVULSA: -2})
+        assert plan.held == {FILIAL: "put_off"}
+        assert plan.again_at == ago(1) + WINDOW
+        assert plan.must_look
+
+    def test_never_raises_it(self) -> None:
+        plan = plan_pool(pool(source(10, 14, changed_at=ago(1)), target(10)))
+
+        assert (plan.available, plan.wishes) == (10, ())
+        assert plan.has_news
+
+    def test_takes_no_write_back(self) -> None:
+        plan = plan_pool(pool(source(10, 9, changed_at=ago(1)), target(10, 8)))
+
+        assert (plan.owed, plan.available, writes(plan)) == (-2, 7, {FILIAL: -1})
+        assert plan.held == {MATRIZ: "put_off"}
+
+    def test_the_earliest_moment_to_look_again_counts(self) -> None:
+        plan = plan_pool(pool(source(10, 9, changed_at=ago(1)), target(10, 8, changed_at=ago(4))))
+
+        assert plan.again_at == ago(4) + WINDOW
+
+
+class TestAWriteInDoubt:
+    def test_blocks_its_cell_only(self) -> None:
+        doubtful = OpenWrite(D(-2), Purpose.TARGET)
+
+        plan = plan_pool(pool(source(8), target(10, open_write=doubtful), target(10, key=AVULSA)))
+
+        assert writes(plan) == {AVULSA: -2}
+        assert plan.held == {FILIAL: "unknown_write"}
+
+    @pytest.mark.parametrize("shown", [10, 7])
+    def test_a_write_back_in_doubt_counts_once_whether_it_shows_or_not(self, shown: int) -> None:
+        doubtful = OpenWrite(D(-3), Purpose.WRITE_BACK)
+
+        plan = plan_pool(pool(source(10, shown, open_write=doubtful), target(7), target(7, key=AVULSA)))
+
+        assert (plan.available, plan.wishes) == (7, ())
+
+    def test_what_is_owed_meanwhile_waits(self) -> None:
+        doubtful = OpenWrite(D(-3), Purpose.WRITE_BACK)
+
+        plan = plan_pool(pool(source(10, open_write=doubtful), target(7, 5), target(7, key=AVULSA)))
+
+        assert (plan.owed, plan.available, writes(plan)) == (-2, 5, {AVULSA: -2})
+        assert plan.held == {MATRIZ: "unknown_write"}
+
+    def test_an_unreadable_source_keeps_its_write_back_in_doubt(self) -> None:
+        doubtful = OpenWrite(D(-3), Purpose.WRITE_BACK)
+
+        assert plan_pool(pool(source(10, None, open_write=doubtful), target(7))).available == 7
+
+    def test_a_write_of_another_rule_blocks_a_place_that_is_new_here(self) -> None:
+        doubtful = OpenWrite(D(-3), Purpose.WRITE_BACK)
+
+        plan = plan_pool(pool(source(None, 10, open_write=doubtful), target(9, 8)))
+
+        assert writes(plan) == {FILIAL: -2}
+        assert plan.owed == -1
+
+
+class TestARefusedWrite:
+    def test_is_not_repeated(self) -> None:
+        plan = plan_pool(pool(source(8), target(10, refused=True), target(10, key=AVULSA)))
+
+        assert writes(plan) == {AVULSA: -2}
+        assert plan.held == {FILIAL: "rejected"}
+
+    def test_leaves_the_write_back_to_the_next_source(self) -> None:
+        plan = plan_pool(pool(source(5, refused=True), source(5, key=AVULSA, write_back=1), target(10), owed=D(-2)))
+
+        assert writes(plan) == {AVULSA: -2, FILIAL: -2}
+
+
+class TestAWriteBack:
+    """A sale on a target goes to a source: the merchant's choice, or one of the target's own account, or the first."""
+
+    def home(self, known: Any, account: str, seen: Any = ..., **values: Any) -> CellInput:
+        return source(known, seen, key=f"{account} geral", account=account, write_back=None, **values)
+
+    def test_goes_to_the_source_the_merchant_prefers(self) -> None:
+        plan = plan_pool(pool(source(5, write_back=1), source(5, key=AVULSA, write_back=0), target(10, 9)))
+
+        assert writes(plan) == {AVULSA: -1}
+
+    def test_passes_over_a_source_that_was_not_chosen(self) -> None:
+        plan = plan_pool(pool(source(5, write_back=None), source(5, key=AVULSA, write_back=0), target(10, 9)))
+
+        assert writes(plan) == {AVULSA: -1}
+
+    def test_goes_to_the_account_where_the_sale_was_made(self) -> None:
+        plan = plan_pool(
+            pool(
+                self.home(5, MATRIZ, position=0),
+                self.home(5, FILIAL, position=1),
+                target(10, 9, account=FILIAL),
+                target(10, 8, key=AVULSA, account=AVULSA),
+            )
+        )
+
+        assert writes(plan) == {"Matriz geral": -2, "Filial geral": -1, FILIAL: -2, AVULSA: -1}
+
+    def test_goes_to_the_first_source_while_its_own_cannot_take_it(self) -> None:
+        plan = plan_pool(
+            pool(
+                self.home(5, MATRIZ, position=0),
+                self.home(5, FILIAL, position=1, refused=True),
+                target(10, 9, account=FILIAL),
+            )
+        )
+
+        assert writes(plan) == {"Matriz geral": -1}
+
+    def test_stays_owed_while_nobody_can_take_it(self) -> None:
+        plan = plan_pool(pool(self.home(10, MATRIZ, refused=True), target(10, 9, account=FILIAL), owed=D(-1)))
+
+        assert (plan.owed, plan.available, writes(plan)) == (-2, 8, {FILIAL: -1})
+        assert plan.held == {"Matriz geral": "rejected"}
+
+    def test_that_was_owed_from_before_goes_to_the_first_source(self) -> None:
+        plan = plan_pool(
+            pool(self.home(5, MATRIZ, position=0), self.home(5, FILIAL, position=1), target(8), owed=D(-2))
+        )
+
+        assert (plan.owed, writes(plan)) == (0, {"Matriz geral": -2})
+
+    def test_of_a_sale_and_a_return_of_the_same_size_is_not_made(self) -> None:
+        plan = plan_pool(pool(source(10), target(10, 9), target(10, 11, key=AVULSA)))
+
+        assert (plan.owed, writes(plan)) == (0, {FILIAL: 1, AVULSA: -1})
+
+
+def test_overwrite_sets_a_target_right_again_and_owes_nothing() -> None:
+    plan = plan_pool(pool(source(10), target(10, 4), target_movements=TargetMovements.OVERWRITE))
+
+    assert (plan.owed, writes(plan)) == (0, {FILIAL: 6})
+
+
+def test_a_pool_without_targets_or_sources_is_not_written() -> None:
+    assert plan_pool(pool(source(10, 8))).wishes == ()
+    assert plan_pool(pool(target(10, 8))).wishes == ()
+    assert plan_pool(pool()).available is None
+
+
+class TestAMirror:
+    def test_starts_as_the_balance_of_its_seed(self) -> None:
+        plan = plan_pool(mirror(target(None, 3), target(None, 8, key=AVULSA), seed=AVULSA))
+
+        assert (plan.level, plan.available, writes(plan)) == (8, 8, {FILIAL: 5})
+
+    def test_starts_from_the_first_target_where_the_seeds_account_lacks_the_sku(self) -> None:
+        first, second = target(None, 3, position=0), target(None, 8, key=AVULSA, position=1)
+
+        assert plan_pool(mirror(second, first)).level == 3
+
+    def test_does_not_start_while_its_seed_was_never_read(self) -> None:
+        plan = plan_pool(mirror(target(None, 3), target(None, None, key=AVULSA), seed=AVULSA))
+
+        assert (plan.level, plan.wishes) == (None, ())
+
+    @pytest.mark.parametrize("balance", BalanceKind)
+    def test_does_not_start_from_a_later_target_while_the_first_was_never_read(self, balance: BalanceKind) -> None:
+        first, second = target(None, None, position=0), target(None, 8, key=AVULSA, position=1)
+
+        plan = plan_pool(mirror(first, second, balance=balance))
+
+        assert (plan.level, plan.available, plan.wishes) == (None, None, ())
+
+    def test_takes_the_movements_of_every_target(self) -> None:
+        plan = plan_pool(mirror(target(8, 6), target(8, 9, key=AVULSA), level=8))
+
+        assert (plan.level, plan.owed, writes(plan)) == (7, 0, {FILIAL: 1, AVULSA: -2})
+
+    def test_keeps_what_was_sold_before_it_started(self) -> None:
+        waiting = plan_pool(mirror(target(5, 3), target(None, None, key=AVULSA), seed=AVULSA))
+        started = plan_pool(mirror(target(3), target(None, 8, key=AVULSA), seed=AVULSA, owed=waiting.owed))
+
+        assert waiting.owed == -2
+        assert (started.level, started.owed, writes(started)) == (6, 0, {FILIAL: 3, AVULSA: -2})
+
+    def test_is_not_moved_by_targets_that_are_overwritten(self) -> None:
+        plan = plan_pool(mirror(target(8, 6), level=8, target_movements=TargetMovements.OVERWRITE))
+
+        assert (plan.level, writes(plan)) == (8, {FILIAL: 2})
+
+    def test_counts_the_orders_of_every_target(self) -> None:
+        plan = plan_pool(mirror(target(8, reserved=2), target(6, key=AVULSA), level=8))
+
+        assert (plan.available, plan.wishes) == (6, ())
+
+    def test_without_any_cell_it_has_no_level(self) -> None:
+        assert plan_pool(mirror()).level is None
+
+
+def test_an_event_that_the_reading_may_be_too_old_for_asks_for_another_look() -> None:
+    told: Sequence[StockFact] = [fact("venda", -2, 8, ago(1))]
+
+    plan = plan_pool(pool(source(10, events=told), target(10)))
+
+    assert (plan.again_at, plan.must_look) == (ago(1) + WINDOW, False)
+    assert plan.has_news
+
+
+def test_the_level_before_our_own_raise_does_not_make_targets_flap() -> None:
+    raised = own("escrita", 8, 2, ago(1))
+
+    plan = plan_pool(pool(source(10), target(10, 2, changed_at=ago(1), writes=[raised]), target(10, key=AVULSA)))
+
+    assert (plan.available, plan.wishes) == (10, ())
+
+
+def test_a_reading_that_is_back_lets_targets_rise_again() -> None:
+    away = pool(source(10, None), target(8))
+
+    assert plan_pool(away).wishes == ()
+    assert writes(plan_pool(changed(away, MATRIZ, seen=Seen(D(10), D(0), NOON)))) == {FILIAL: 2}
