@@ -16,7 +16,7 @@ def drain(organization_id: str) -> None:
     queues.take_wake(organization_id)
     while not should_stop():
         sorted_events = inbox.sort_inbox(organization_id)
-        if not settle.settle_due(organization_id) and not sorted_events:
+        if not settle.settle_due(organization_id, should_stop=should_stop) and not sorted_events:
             break
     due_at = dirty.next_due_at(organization_id)
     if due_at is None:
@@ -30,4 +30,4 @@ def drain(organization_id: str) -> None:
 @job
 def scan(run_id: str) -> None:
     """One turn of a check of everything; it queues itself again until it is over."""
-    reconcile.scan(run_id)
+    reconcile.scan(run_id, should_stop=should_stop)

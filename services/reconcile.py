@@ -40,7 +40,7 @@ from services.dirty import mark_dirty
 from services.frames import load_frames
 from services.reading import ClientFor, read_balances
 from services.runs import SCAN_ENDED, finish_run_if_over, product_names, queue_items, wake
-from services.settle import decide
+from services.settle import ShouldStop, decide, never
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,9 @@ CATALOG_OVERLAP = timedelta(hours=1)
 CATALOG_AGE = timedelta(days=1)
 
 
-def scan(run_id: str, *, client_of: ClientFor = client_for, turn_s: float = TURN_S) -> bool:
+def scan(
+    run_id: str, *, client_of: ClientFor = client_for, turn_s: float = TURN_S, should_stop: ShouldStop = never
+) -> bool:
     """Go on with a check of everything for one turn; True when it is over. Safe to repeat at any point.
 
     Two workers never scan for the same run: a lease on its row decides, and the sweep wakes one up when it expired.
@@ -77,7 +79,7 @@ def scan(run_id: str, *, client_of: ClientFor = client_for, turn_s: float = TURN
         if not _step(run, skus, client_of):
             return False
         run.cursor = skus[-1]
-        if time.monotonic() >= ends_at:
+        if time.monotonic() >= ends_at or should_stop():
             Run.update(lease=None, lease_until=None).where((Run.id == run.id) & (Run.lease == run.lease)).execute()
             wake(run)
             return False

@@ -7,7 +7,7 @@ intended, and whoever holds the SKU next goes on from there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
@@ -34,15 +34,37 @@ BATCH = 100
 SENDERS = 6
 
 
-def settle_due(organization_id: str, *, client_of: ClientFor = client_for, limit: int = BATCH) -> int:
-    """Claim what is due and settle it; returns how many SKUs were claimed, 0 when nothing is due."""
+ShouldStop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nobody asks this process to end."""
+    return False
+
+
+def settle_due(
+    organization_id: str,
+    *,
+    client_of: ClientFor = client_for,
+    limit: int = BATCH,
+    should_stop: ShouldStop = never,
+) -> int:
+    """Claim what is due and settle it; returns how many SKUs were claimed, 0 when nothing is due.
+
+    Once `should_stop` says so, no further write leaves, and what is left is given back for others to take up.
+    """
     claims = claim_dirty(organization_id, limit)
     if claims:
-        settle_batch(organization_id, claims, client_of)
+        settle_batch(organization_id, claims, client_of, should_stop)
     return len(claims)
 
 
-def settle_batch(organization_id: str, claims: Sequence[Claim], client_of: ClientFor = client_for) -> None:
+def settle_batch(
+    organization_id: str,
+    claims: Sequence[Claim],
+    client_of: ClientFor = client_for,
+    should_stop: ShouldStop = never,
+) -> None:
     """Settle claimed SKUs together, so that one question per account serves them all.
 
     One SKU that fails does not stop the others: it keeps its lease until that expires and is taken up again.
@@ -62,7 +84,7 @@ def settle_batch(organization_id: str, claims: Sequence[Claim], client_of: Clien
                 conclude(case)
         except (LeaseLost, BooksMoved) as reason:
             give_back(case, reason)
-    _send_all(sending, client_of)
+    _send_all(sending, client_of, should_stop)
 
 
 def _frames(cases: Iterable[Case]) -> list[PoolFrame]:
@@ -129,18 +151,20 @@ def _disagrees(cell: CellFrame, event: Event, readings: Readings, over_at: datet
     return told[0] - told[1] != seen.reserved
 
 
-def _send_all(cases: Sequence[Case], client_of: ClientFor) -> None:
+def _send_all(cases: Sequence[Case], client_of: ClientFor, should_stop: ShouldStop) -> None:
     """Send the writes of these SKUs, several SKUs at a time; each SKU is given back when its own are done.
 
     Leases are renewed from here: a process that is stopped renews nothing, and loses them.
     """
     if len(cases) == 1:
-        _send_and_conclude(cases[0], client_of)
+        _send_and_conclude(cases[0], client_of, should_stop)
         return
     if not cases:
         return
     with ThreadPoolExecutor(max_workers=SENDERS) as threads:
-        running: dict[Future[None], Case] = {threads.submit(_in_thread, case, client_of): case for case in cases}
+        running: dict[Future[None], Case] = {
+            threads.submit(_in_thread, case, client_of, should_stop): case for case in cases
+        }
         while running:
             done, _ = wait(running, timeout=RENEW_EVERY_S, return_when=FIRST_COMPLETED)
             for future in done:
@@ -152,16 +176,22 @@ def _send_all(cases: Sequence[Case], client_of: ClientFor) -> None:
                 renew([case.claim for case in running.values()])
 
 
-def _in_thread(case: Case, client_of: ClientFor) -> None:
+def _in_thread(case: Case, client_of: ClientFor, should_stop: ShouldStop) -> None:
     with connection():
-        _send_and_conclude(case, client_of)
+        _send_and_conclude(case, client_of, should_stop)
 
 
-def _send_and_conclude(case: Case, client_of: ClientFor) -> None:
+class Stopping(Exception):
+    """This process was told to end: what it has not sent is for others."""
+
+
+def _send_and_conclude(case: Case, client_of: ClientFor, should_stop: ShouldStop) -> None:
     accounts: dict[str, Account] = {cell.account.id: cell.account for cell in case.cells}
     try:
         for write in case.recorded.writes:
+            if should_stop():
+                raise Stopping
             case.sent.append(send_write(write.id, case.claim, client_of(accounts[write.account_id])))
         conclude(case)
-    except (LeaseLost, BooksMoved) as reason:
+    except (LeaseLost, BooksMoved, Stopping) as reason:
         give_back(case, reason)

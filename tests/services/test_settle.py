@@ -9,9 +9,10 @@ import pytest
 from peewee import Database
 
 from config import Config
-from models import Cell, Event, ItemDeposit, Movement, Pool, Run, RunItem, RunType, StockWrite
+from models import Cell, DirtySku, Event, ItemDeposit, Movement, Pool, Run, RunItem, RunType, StockWrite
 from sandbox import Bling
 from services.runs import start_run
+from services.settle import settle_due
 from tests.stage import SHELF, SHOP, Stage, staged
 
 CANECA = {
@@ -160,3 +161,19 @@ def test_settling_again_writes_nothing(stage: Stage) -> None:
     assert StockWrite.select().where(StockWrite.state != "confirmed").count() == 0
     assert Cell.select().where(Cell.problem.is_null(False)).count() == 0
     assert ItemDeposit.select().where(ItemDeposit.error.is_null(False)).count() == 0
+
+
+def test_a_worker_that_is_told_to_end_sends_nothing_more_and_loses_nothing(stage: Stage) -> None:
+    stage.rule()
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    stage.deliver(settle=False)
+    written = len(stage.bling.requests(method="POST", path="/estoques"))
+    answers = iter([False])
+
+    settle_due(stage.organization.id, should_stop=lambda: next(answers, True))
+
+    assert len(stage.bling.requests(method="POST", path="/estoques")) == written + 1
+    assert DirtySku.get().lease is None
+    stage.settle()
+    assert shown(stage) == [11, 11, 11]
+    assert {write.state for write in StockWrite.select()} == {"confirmed", "cancelled"}
