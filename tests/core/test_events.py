@@ -323,13 +323,12 @@ def parse_everything(raw: bytes | str) -> None:
     for parse in (parse_event, virtual_part, lambda text: product_part(text, "product.updated")):
         try:
             parsed = parse(raw)
-        except InvalidEvent as refused:
-            assert refused.reason.isidentifier()
-        else:
-            assert storable(parsed)
+        except InvalidEvent:
+            continue
+        assert is_storable(parsed)
 
 
-def storable(parsed: object) -> bool:
+def is_storable(parsed: object) -> bool:
     """Whether a database takes every text and number in it."""
     if isinstance(parsed, Envelope):
         texts = [parsed.event_id, parsed.kind, parsed.company_id]
