@@ -208,6 +208,9 @@ class BlingClient:
 
 
 def _as_deleted(product: Product) -> Product:
+    """What the listing of deleted products says of one; that it is active there contradicts it, and then it lives."""
+    if product.situation is ProductSituation.ACTIVE:
+        return product
     return replace(product, situation=ProductSituation.DELETED)
 
 

@@ -6,6 +6,7 @@ The rule it guards: unknown is not zero (`find_deposit_balance`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -102,14 +103,19 @@ def parse_product(payload: object) -> Product:
         id=_id(entry, "id"),
         sku=_text(entry, "codigo", "").strip(),
         name=_text(entry, "nome"),
-        format=_choice(entry, "formato", FORMATS),
+        format=_choice({"formato": "S", **entry}, "formato", FORMATS),
         situation=_choice(entry, "situacao", SITUATIONS),
         parent_id=_id(entry, "idProdutoPai") if entry.get("idProdutoPai") else None,
     )
 
 
 def parse_balances(payload: object) -> list[ProductBalance]:
-    return [_balance(_object(entry, "data[]")) for entry in _list(_data(payload), "data")]
+    """The balances of an answer. What cannot be read is left out: that product stays unknown, the others do not."""
+    balances: list[ProductBalance] = []
+    for entry in _list(_data(payload), "data"):
+        with suppress(PayloadError):
+            balances.append(_balance(_object(entry, "data[]")))
+    return balances
 
 
 def parse_created_id(payload: object) -> int:
@@ -189,8 +195,8 @@ def _deposit(entry: Mapping[str, object]) -> Deposit:
         id=_id(entry, "id"),
         name=_text(entry, "descricao"),
         is_active=_choice(entry, "situacao", {0: False, 1: True}),
-        is_default=_flag(entry, "padrao"),
-        ignores_balance=_flag(entry, "desconsiderarSaldo"),
+        is_default=_flag({"padrao": False, **entry}, "padrao"),
+        ignores_balance=_flag({"desconsiderarSaldo": False, **entry}, "desconsiderarSaldo"),
     )
 
 
@@ -198,8 +204,8 @@ def _balance(entry: Mapping[str, object]) -> ProductBalance:
     listed = (_object(item, "depositos[]") for item in _list(entry.get("depositos", []), "depositos"))
     return ProductBalance(
         product_id=_id(_object(entry.get("produto"), "produto"), "id"),
-        physical_total=_quantity(entry, "saldoFisicoTotal"),
-        virtual_total=_quantity(entry, "saldoVirtualTotal"),
+        physical_total=_quantity(entry, "saldoFisicoTotal") if "saldoFisicoTotal" in entry else None,
+        virtual_total=_quantity(entry, "saldoVirtualTotal") if "saldoVirtualTotal" in entry else None,
         deposits=_by_id(
             DepositBalance(_id(item, "id"), _quantity(item, "saldoFisico"), _quantity(item, "saldoVirtual"))
             for item in listed

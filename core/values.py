@@ -73,12 +73,13 @@ class DepositBalance:
 class ProductBalance:
     """One reading of a product.
 
-    A deposit that is not among `deposits` is unknown, not zero (bling.payloads.find_deposit_balance).
+    A deposit that is not among `deposits` is unknown, not zero (bling.payloads.find_deposit_balance). The totals are
+    None where the answer leaves them out.
     """
 
     product_id: int
-    physical_total: Decimal
-    virtual_total: Decimal
+    physical_total: Decimal | None
+    virtual_total: Decimal | None
     deposits: Mapping[int, DepositBalance]
 
 

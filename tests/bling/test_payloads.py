@@ -136,13 +136,7 @@ def _without(entry: dict[str, Any], key: str) -> dict[str, Any]:
         (parse_deposits, {"data": [{**DEPOSIT, "situacao": True}]}),
         (parse_deposits, {"data": [{**DEPOSIT, "situacao": 2}]}),
         (parse_deposits, {"data": [{**DEPOSIT, "padrao": 1}]}),
-        (parse_deposits, {"data": [_without(DEPOSIT, "desconsiderarSaldo")]}),
-        (parse_balances, {"data": [_without(BALANCE, "saldoFisicoTotal")]}),
-        (parse_balances, {"data": [{**BALANCE, "saldoVirtualTotal": None}]}),
-        (parse_balances, {"data": [{**BALANCE, "produto": None}]}),
-        (parse_balances, {"data": [{**BALANCE, "depositos": [{"id": 5, "saldoFisico": 1}]}]}),
-        (parse_balances, {"data": [{**BALANCE, "depositos": [{"id": 5, "saldoFisico": "x", "saldoVirtual": 1}]}]}),
-        (parse_balances, {"data": [{**BALANCE, "depositos": {"5": 1}}]}),
+        (parse_balances, {"data": {"5": 1}}),
         (parse_company, {"data": {"nome": "Sem id"}}),
         (parse_company, {"data": None}),
         (parse_created_id, {"data": {}}),
@@ -155,21 +149,44 @@ def test_another_shape_is_a_payload_error(parse: Any, payload: object) -> None:
         parse(payload)
 
 
-def test_one_deposit_with_two_balances_is_a_payload_error() -> None:
-    listed = [
-        {"id": 5, "saldoFisico": 1, "saldoVirtual": 1},
-        {"id": 5, "saldoFisico": 2, "saldoVirtual": 1},
-    ]
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {**BALANCE, "saldoVirtualTotal": None},
+        {**BALANCE, "produto": None},
+        {**BALANCE, "depositos": [{"id": 5, "saldoFisico": 1}]},
+        {**BALANCE, "depositos": [{"id": 5, "saldoFisico": "x", "saldoVirtual": 1}]},
+        {**BALANCE, "depositos": {"5": 1}},
+        {
+            **BALANCE,
+            "depositos": [
+                {"id": 5, "saldoFisico": 1, "saldoVirtual": 1},
+                {"id": 5, "saldoFisico": 2, "saldoVirtual": 1},
+            ],
+        },
+    ],
+)
+def test_a_balance_that_cannot_be_read_leaves_its_product_unknown_and_the_others_not(entry: dict[str, Any]) -> None:
+    other = {**BALANCE, "produto": {"id": 12}}
 
-    with pytest.raises(PayloadError, match="deposit 5"):
-        parse_balances({"data": [{**BALANCE, "depositos": listed}]})
+    assert [balance.product_id for balance in parse_balances({"data": [entry, other]})] == [12]
+
+
+def test_what_the_description_does_not_require_may_be_missing() -> None:
+    deposits = parse_deposits({"data": [_without(_without(DEPOSIT, "desconsiderarSaldo"), "padrao")]})
+    (balance,) = parse_balances({"data": [_without(BALANCE, "saldoFisicoTotal")]})
+
+    assert [(deposit.is_default, deposit.ignores_balance) for deposit in deposits.values()] == [(False, False)]
+    assert balance.physical_total is None
+    assert find_deposit_balance(balance, 999) is None
 
 
 @given(json_values)
 def test_rubbish_is_a_payload_error_and_nothing_else(payload: object) -> None:
-    for parse in (parse_products, parse_deposits, parse_balances, parse_company, parse_created_id):
+    for parse in (parse_products, parse_deposits, parse_company, parse_created_id):
         with pytest.raises(PayloadError):
             parse({"data": [payload]} if parse is not parse_company else payload)
+    assert parse_balances({"data": [payload]}) == []
 
 
 @given(st.binary())
