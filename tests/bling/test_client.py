@@ -120,6 +120,16 @@ class TestListings:
         assert situations == {1: "deleted", 2: "deleted", 3: "inactive", 4: "active"}
         assert [request.values("criterio") for request in server.requests] == [["4"], ["5"]]
 
+    def test_a_product_that_is_active_in_the_listing_of_deleted_ones_lives(
+        self, server: Recorder, client: BlingClient
+    ) -> None:
+        everything = reply(200, {"data": [product(1), product(2, situacao="I")]})
+        server.will(everything, everything)
+
+        situations = {found.id: found.situation.value for found in client.list_products()}
+
+        assert situations == {1: "active", 2: "deleted"}
+
     def test_changes_are_asked_for_in_blings_own_time(self, server: Recorder, client: BlingClient) -> None:
         server.will(NOTHING_DELETED, reply(200, {"data": []}))
 
