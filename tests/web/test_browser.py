@@ -98,7 +98,7 @@ def visit(chromium: Chromium, site: str, shop: Shop) -> Iterator[Callable[..., P
     assert not faults
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1280, 320])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_errors_or_sticks_out(
     visit: Callable[..., Page], app: Flask, login: Callable[..., Browser], shop: Shop, width: int, scheme: str
@@ -132,6 +132,33 @@ def test_a_sale_appears_on_the_history_by_itself(visit: Callable[..., Page], sho
     expect(entries.nth(2).get_by_text("Como o total foi calculado")).to_be_visible()
     expect(search).to_have_value("meia palavra")
     expect(search).to_be_focused()
+
+
+def test_a_quiet_history_costs_next_to_nothing(visit: Callable[..., Page], app: Flask) -> None:
+    page = visit("/historico")
+    answers: list[int] = []
+    page.on("response", lambda response: answers.append(response.status) if "/historico/vivo" in response.url else None)
+
+    page.wait_for_timeout(3500)
+
+    assert len(answers) >= 2
+    assert set(answers) == {304}
+
+
+def test_a_hidden_tab_asks_nothing(visit: Callable[..., Page]) -> None:
+    page = visit("/historico")
+    asked: list[str] = []
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.isHidden, configurable: true})")
+    page.evaluate("window.isHidden = true")
+    page.wait_for_timeout(500)
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.wait_for_timeout(2500)
+    assert asked == []
+
+    page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(500)
+    assert [url for url in asked if "/historico/vivo" in url]
 
 
 def test_a_run_is_followed_to_its_end(visit: Callable[..., Page], shop: Shop) -> None:
