@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from clock import utcnow
 from config import Config
+from db import connection
 from devserver.redis_server import RedisProcess
 from models import (
     Account,
@@ -591,3 +594,24 @@ def test_without_a_choice_the_program_finds_who_takes_movements_on_targets(docum
     assert [member.write_back_position for member in StockGroup.get().members] == [None, None]
     assert export_setup(Organization.get())["groups"][0]["write_back"] == []
     assert load(document).changes == []
+
+
+def test_two_imports_at_once_make_one_merchant(document: dict[str, Any]) -> None:
+    together = Barrier(2)
+
+    def run() -> str:
+        with connection():
+            together.wait(timeout=10)
+            try:
+                load(activated(document))
+            except SetupRefused as refused:
+                return str(refused)
+            return "done"
+
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        ends = [future.result() for future in [threads.submit(run) for _ in range(2)]]
+
+    assert "done" in ends
+    assert set(ends) <= {"done", "Os dados mudaram durante a importação. Importe o arquivo de novo."}
+    counts = {table: table.select().count() for table in (Organization, User, Account, StockGroup, Run)}
+    assert counts == {Organization: 1, User: 1, Account: 2, StockGroup: 1, Run: 1}
