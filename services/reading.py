@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from bling.client import NEGATIVE, POSITIVE, BlingClient
-from bling.errors import AuthExpired, AuthLost, BlingError, Forbidden, QuotaExhausted
+from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted
 from bling.payloads import find_deposit_balance
 from clock import utcnow
 from core.facts import Seen
@@ -88,7 +88,8 @@ def _likely_filters(cells: list[CellFrame]) -> dict[int, int]:
 
 
 def _reason(error: BlingError) -> str:
-    if isinstance(error, AuthLost | AuthExpired):
+    # AuthExpired passes: a token that is refused now may be taken, or be replaced by another, a moment later.
+    if isinstance(error, AuthLost):
         return Problem.RECONNECT
     if isinstance(error, Forbidden):
         return "forbidden"

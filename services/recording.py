@@ -305,7 +305,8 @@ def _show_deposits(item: RunItem, decision: Decision, cells: Mapping[str, Cell])
         look = plan.looks.get(cell.key)
         movement = look.movement if look is not None else ZERO
         wanted = plan.wanted.get(cell.key)
-        error = plan.held.get(cell.key) or (cell.problem if look is None else None)
+        unread = cell.problem or plan.missing.get(cell.key) if look is None else None
+        error = plan.held.get(cell.key) or unread
         before = cell.row.accounted if cell.row is not None else row.accounted
         known = ItemDeposit.get_or_none((ItemDeposit.item == item.id) & (ItemDeposit.deposit == cell.deposit.id))
         if known is None:
