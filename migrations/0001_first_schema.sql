@@ -238,6 +238,7 @@ CREATE TABLE IF NOT EXISTS dirty_sku (
 CREATE INDEX IF NOT EXISTS dirty_sku_due ON dirty_sku (organization_id, priority, due_at);
 
 -- One synchronization: what a webhook, the clock or a person set going. cursor: how far a full check has come.
+-- Of the SKUs considered: unchanged; unannounced, which differed though no event had told; unread, in part at least.
 CREATE TABLE IF NOT EXISTS run (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -252,6 +253,7 @@ CREATE TABLE IF NOT EXISTS run (
     considered INTEGER NOT NULL,
     unchanged INTEGER NOT NULL,
     unannounced INTEGER NOT NULL,
+    unread INTEGER NOT NULL,
     total INTEGER,
     lease TEXT,
     lease_until BIGINT,

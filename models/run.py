@@ -57,6 +57,7 @@ class Run(Table):
     considered = IntegerField(default=0)
     unchanged = IntegerField(default=0)
     unannounced = IntegerField(default=0)
+    unread = IntegerField(default=0)
     total = IntegerField(null=True)
     lease = TextField(null=True)
     lease_until = MomentField(null=True)

@@ -33,7 +33,7 @@ def conclude(case: Case) -> None:
     failed = [sent for sent in case.sent if sent.state is WriteState.PLANNED]
     retry_at = None
     if passing or failed:
-        retry_at = now + timedelta(seconds=delay_s(case.claim.attempts + 1, 0.5, RETRY_BASE_S, RETRY_CAP_S))
+        retry_at = _retry_at(case, now)
     elif case.recorded.again:
         retry_at = now
     moments = [moment for moment in (retry_at, case.again_at) if moment is not None]
@@ -129,3 +129,13 @@ def give_back(case: Case, reason: Exception) -> None:
     log.info("SKU %s of %s: %r, settled again", case.claim.sku, case.claim.organization_id, reason)
     with database.atomic():
         release_until(case.claim, utcnow(), needs_look=True)
+
+
+def put_off(case: Case, error: Exception) -> None:
+    """Something nobody expected: the SKU is tried again later, and meanwhile the others go on."""
+    log.error("SKU %s of %s failed", case.claim.sku, case.claim.organization_id, exc_info=error)
+    release_until(case.claim, _retry_at(case, utcnow()), needs_look=True, failed=True)
+
+
+def _retry_at(case: Case, now: datetime) -> datetime:
+    return now + timedelta(seconds=delay_s(case.claim.attempts + 1, 0.5, RETRY_BASE_S, RETRY_CAP_S))

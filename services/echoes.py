@@ -5,26 +5,32 @@ from __future__ import annotations
 from core.echoes import is_virtual_echo, judge_echoes
 from core.events import VIRTUAL_KIND, InvalidEvent, virtual_part
 from core.intents import WriteState
+from core.skus import Problem
 from db import database
 from models import Event, EventState, StockWrite
 from services.cases import Case
 from services.dirty import LeaseLost, hold, release_done
 from services.frames import PoolFrame, book_of, own_write, stock_fact
 
+# Events of these say nothing that anybody could follow: a composition's balance is its components' doing, a parent
+# has none, and what the merchant excepted is not looked at.
+_WITHOUT_STOCK = frozenset({Problem.COMPOSITION, Problem.PARENT, Problem.IGNORED})
+
 
 def close_if_echo(case: Case) -> bool:
     """Close a SKU whose events tell nothing new, without a call."""
     if case.claim.needs_look or case.open_items or any(_is_left_over(cell.open_write) for cell in case.cells):
         return False
-    if case.frames and not _all_echoes(case):
+    followed = [frame for frame in case.frames if frame.problem not in _WITHOUT_STOCK]
+    if followed and not _all_echoes(case):
         return False
     with database.atomic():
         try:
             hold(case.claim)
         except LeaseLost:
             return True
-        state = EventState.ECHO if case.frames else EventState.IGNORED
-        reason = None if case.frames else "no_rule"
+        state = EventState.ECHO if followed else EventState.IGNORED
+        reason = None if followed else next((frame.problem for frame in case.frames), "no_rule")
         ids = [event.id for event in case.events]
         if ids:
             Event.update(state=state, reason=reason).where(
@@ -43,6 +49,8 @@ def _all_echoes(case: Case) -> bool:
     echoed: list[str] = []
     judged: set[str] = set()
     for frame in case.frames:
+        if frame.problem in _WITHOUT_STOCK:
+            continue
         if frame.problem is not None:
             return False
         for cell in frame.cells:

@@ -106,12 +106,13 @@ def _step(run: Run, skus: Sequence[str], client_of: ClientFor) -> bool:
     readings = read_balances([f for listed in frames.values() for f in listed if f.problem is None], client_of)
     differing: list[str] = []
     skipped: dict[str, str] = {}
-    unchanged = 0
+    unchanged = unread = 0
     for sku in skus:
         decisions = decide(frames[sku], readings)
         if not decisions:
             continue
-        if any(d.plan is not None and (d.plan.has_news or d.plan.missing) for d in decisions):
+        unread += any(d.plan is not None and d.plan.missing for d in decisions)
+        if any(d.plan is not None and d.plan.has_news for d in decisions):
             differing.append(sku)
         elif all(d.plan is None for d in decisions):
             skipped[sku] = decisions[0].frame.problem or "skipped"
@@ -126,6 +127,7 @@ def _step(run: Run, skus: Sequence[str], client_of: ClientFor) -> bool:
                 considered=Run.considered + len(skus),
                 unchanged=Run.unchanged + unchanged,
                 unannounced=Run.unannounced + len(set(differing) - announced),
+                unread=Run.unread + unread,
                 lease_until=now + SCAN_LEASE,
             )
             .where((Run.id == run.id) & (Run.lease == run.lease) & (Run.lease_until >= now))

@@ -153,6 +153,8 @@ def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
     status = _RUN_STATUS[worst]
     if status in ("failed", "skipped") and ("ok" in statuses or "unchanged" in statuses or run.unchanged):
         status = "partial" if status == "failed" else "ok"
+    if run.unread and status == "ok":
+        status = "partial"
     Run.update(
         status=status, finished_at=now, started_at=fn.COALESCE(Run.started_at, Run.created_at), lease=None
     ).where((Run.id == run_id) & Run.finished_at.is_null()).execute()

@@ -20,7 +20,7 @@ from db import connection, database
 from models import Account, Event
 from services.bling_clients import client_for
 from services.cases import Case, load_cases
-from services.concluding import conclude, give_back
+from services.concluding import conclude, give_back, put_off
 from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, renew
 from services.echoes import close_if_echo
 from services.frames import CellFrame, PoolFrame, Readings, Unread, pool_input
@@ -67,7 +67,7 @@ def settle_batch(
 ) -> None:
     """Settle claimed SKUs together, so that one question per account serves them all.
 
-    One SKU that fails does not stop the others: it keeps its lease until that expires and is taken up again.
+    One SKU that fails does not stop the others: it is put off and tried again.
     """
     cases = load_cases(organization_id, claims)
     looking = [case for case in cases if not close_if_echo(case)]
@@ -84,6 +84,8 @@ def settle_batch(
                 conclude(case)
         except (LeaseLost, BooksMoved) as reason:
             give_back(case, reason)
+        except Exception as error:
+            put_off(case, error)
     _send_all(sending, client_of, should_stop)
 
 
@@ -168,10 +170,8 @@ def _send_all(cases: Sequence[Case], client_of: ClientFor, should_stop: ShouldSt
         while running:
             done, _ = wait(running, timeout=RENEW_EVERY_S, return_when=FIRST_COMPLETED)
             for future in done:
-                case = running.pop(future)
-                error = future.exception()
-                if error is not None:
-                    log.error("SKU %s of %s: %r", case.claim.sku, case.claim.organization_id, error, exc_info=error)
+                del running[future]
+                future.result()
             if running:
                 renew([case.claim for case in running.values()])
 
@@ -195,3 +195,5 @@ def _send_and_conclude(case: Case, client_of: ClientFor, should_stop: ShouldStop
         conclude(case)
     except (LeaseLost, BooksMoved, Stopping) as reason:
         give_back(case, reason)
+    except Exception as error:
+        put_off(case, error)

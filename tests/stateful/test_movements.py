@@ -33,7 +33,8 @@ SKUS = [f"SKU-{number:02}" for number in range(50)]
 
 def products(chance: random.Random) -> dict[str, dict[str, dict[str, object]]]:
     return {
-        sku: {account: {SHELF: chance.randint(0, 40), SHOP: chance.randint(0, 9)} for account in ACCOUNTS} for sku in SKUS
+        sku: {account: {SHELF: chance.randint(0, 40), SHOP: chance.randint(0, 9)} for account in ACCOUNTS}
+        for sku in SKUS
     }
 
 
