@@ -169,12 +169,12 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
         return PoolPlan(looks, owed, level, None, {}, (), {}, missing, min(again, default=None), _must_look(looks))
 
     available = _available(pool, level, owed, sources, targets)
-    decimals = pool_decimals(value for one in now for value in (one.accounted, one.reserved))
     wishes: list[Wish] = []
     held: dict[str, str] = {}
     if pool.mode is Mode.SUM:
         moved = () if pool.target_movements is TargetMovements.OVERWRITE else targets
         owed = _wish_write_backs(pool.owed, moved, sources, wishes, held)
+    decimals = pool_decimals(_parts(level, owed, sources, targets, wishes))
     wanted: dict[str, Decimal] = {}
     for target in targets:
         wanted[target.cell.key] = apply_rule(target.cell.rule or TargetRule(), available, decimals) + target.reserved
@@ -222,6 +222,19 @@ def _available(
     )
     doubts = sum((one.look.doubt for one in (*sources, *targets) if one.look is not None), ZERO)
     return base - sum((one.reserved for one in targets), ZERO) + owed + open_write_backs + doubts
+
+
+def _parts(
+    level: Decimal | None, owed: Decimal, sources: Sequence[_Now], targets: Sequence[_Now], wishes: Sequence[Wish]
+) -> list[Decimal]:
+    """The balances that the pool is made of, as they are once the write-backs are made.
+
+    What the targets show is no part of it: a fraction shown here would be a reason for fractions there.
+    """
+    taken = {wish.key: wish.quantity for wish in wishes}
+    opened = [one.cell.open_write.quantity for one in sources if one.cell.open_write is not None]
+    on_shelf = [one.accounted + taken.get(one.cell.key, ZERO) for one in sources]
+    return [level or ZERO, owed, *on_shelf, *opened, *(one.reserved for one in (*sources, *targets))]
 
 
 def _wish_write_backs(

@@ -38,7 +38,7 @@ small = st.integers(-20, 20).map(D)
 # What Bling can hold, with decimals, below zero, and close to the largest that the database takes.
 odd = st.one_of(
     small,
-    st.decimals(min_value=-1000, max_value=1000, places=6),
+    st.integers(-(10**9), 10**9).map(lambda millionths: D(millionths).scaleb(-6)),
     st.sampled_from([D("0.000001"), D("-0.000001"), D(10) ** 11, D(10) ** 11 + D("0.999999"), D("-99999999999.5")]),
 )
 moments = st.integers(-25_000, 25_000).map(lambda ms: NOON + timedelta(milliseconds=ms))
@@ -93,65 +93,71 @@ rules = st.builds(
 )
 
 
+# Made once: making strategies costs more than drawing from them.
+_numbers = st.one_of(small, small, odd)
+_changes = _numbers.filter(bool)
+_past = st.integers(-25, 0).map(lambda seconds: NOON + timedelta(seconds=seconds))
+_books = st.none() | st.builds(Book, _numbers, _numbers, _past, st.none() | moments)
+_seen = st.none() | st.builds(Seen, _numbers, _numbers, _past)
+_told = st.lists(st.tuples(st.none() | _numbers, _numbers, moments, st.none() | _numbers), max_size=3)
+_written = st.lists(st.tuples(_changes, _numbers, _past), max_size=2)
+_unread = st.sampled_from([None, "reconnect", "unreadable"])
+_flags = st.tuples(st.booleans(), st.sampled_from([False, False, False, True]), st.sampled_from(ACCOUNTS))
+_open = st.none() | st.none() | _changes
+_rules_or_none = st.none() | rules
+_positions = st.integers(0, 1)
+
+
 @st.composite
-def cells(draw: st.DrawFn, key: str, role: Role, position: int, write_back_position: int | None) -> CellInput:
+def cells(draw: st.DrawFn, key: str, role: Role, write_back_position: int | None) -> CellInput:
     """A cell in any state at all, most of them unlikely."""
-    number = draw(st.sampled_from([small, odd]))
-    seconds = st.integers(-25, 0).map(lambda s: NOON + timedelta(seconds=s))
-    book = draw(st.none() | st.builds(Book, number, number, seconds, st.none() | moments))
-    seen = draw(st.none() | st.builds(Seen, number, number, seconds))
-    if book is not None and seen is not None and draw(st.booleans()):
+    is_calm, is_refused, account = draw(_flags)
+    book, seen = draw(_books), draw(_seen)
+    if book is not None and seen is not None and is_calm:
         seen = replace(seen, physical=book.accounted)
-    events = [
-        fact(f"{key} event {n}", quantity, after, at, reserved)
-        for n, (quantity, after, at, reserved) in enumerate(
-            draw(st.lists(st.tuples(st.none() | number, number, moments, st.none() | number), max_size=3))
-        )
-    ]
-    writes = [
-        own(f"{key} write {n}", quantity, before, ended_at)
-        for n, (quantity, before, ended_at) in enumerate(
-            draw(st.lists(st.tuples(number.filter(bool), number, seconds), max_size=2))
-        )
-    ]
+    in_doubt = draw(_open)
     purpose = Purpose.TARGET if role is Role.TARGET else Purpose.WRITE_BACK
     return CellInput(
         key=key,
         role=role,
-        position=position,
+        position=draw(_positions),
         book=book,
         seen=seen,
-        unread=draw(st.sampled_from([None, "reconnect", "unreadable"])) if seen is None else None,
-        rule=draw(st.none() | rules) if role is Role.TARGET else None,
-        account=draw(st.sampled_from(ACCOUNTS)),
+        unread=draw(_unread) if seen is None else None,
+        rule=draw(_rules_or_none) if role is Role.TARGET else None,
+        account=account,
         write_back_position=write_back_position,
-        events=events,
-        writes=writes,
-        open_write=draw(st.none() | st.none() | st.builds(OpenWrite, number.filter(bool), st.just(purpose))),
-        refused=draw(st.sampled_from([False, False, False, True])),
+        events=[fact(f"{key} event {n}", *told) for n, told in enumerate(draw(_told))],
+        writes=[own(f"{key} write {n}", *written) for n, written in enumerate(draw(_written))],
+        open_write=None if in_doubt is None else OpenWrite(in_doubt, purpose),
+        refused=is_refused,
     )
+
+
+_takers = st.permutations([0, 1, 2, None, None, None])
+_targets = [cells(f"compartilhado {n}", Role.TARGET, None) for n in range(3)]
+_sources = {(n, taker): cells(f"principal {n}", Role.SOURCE, taker) for n in range(3) for taker in (0, 1, 2, None)}
+_counts = st.integers(0, 3)
+_modes, _kinds, _movements = st.sampled_from(Mode), st.sampled_from(BalanceKind), st.sampled_from(TargetMovements)
+_levels = st.none() | odd
 
 
 @st.composite
 def pools(draw: st.DrawFn, mode: Mode | None = None, movements: TargetMovements | None = None) -> PoolInput:
     """One SKU of one rule, in any state at all."""
-    mode = mode or draw(st.sampled_from(Mode))
-    sources = draw(st.integers(0, 3)) if mode is Mode.SUM else 0
-    takers = draw(st.permutations([*range(sources), *[None] * sources]))
-    listed = [draw(cells(f"principal {n}", Role.SOURCE, draw(st.integers(0, 1)), takers[n])) for n in range(sources)]
-    listed += [
-        draw(cells(f"compartilhado {n}", Role.TARGET, draw(st.integers(0, 1)), None))
-        for n in range(draw(st.integers(0, 3)))
-    ]
-    keys = [cell.key for cell in listed]
+    mode = mode or draw(_modes)
+    takers = draw(_takers)
+    listed = [draw(_sources[n, takers[n]]) for n in range(draw(_counts) if mode is Mode.SUM else 0)]
+    listed += [draw(_targets[n]) for n in range(draw(_counts))]
+    is_mirror = mode is Mode.MIRROR
     return PoolInput(
         mode=mode,
-        balance=draw(st.sampled_from(BalanceKind)),
-        target_movements=movements or draw(st.sampled_from(TargetMovements)),
+        balance=draw(_kinds),
+        target_movements=movements or draw(_movements),
         owed=draw(small),
-        level=draw(st.none() | odd) if mode is Mode.MIRROR else None,
-        seed=draw(st.sampled_from([None, *keys])) if mode is Mode.MIRROR else None,
-        cells=draw(st.permutations(listed)),
+        level=draw(_levels) if is_mirror else None,
+        seed=draw(st.sampled_from([None, *(cell.key for cell in listed)])) if is_mirror else None,
+        cells=listed,
         window=WINDOW,
     )
 

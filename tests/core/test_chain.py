@@ -63,6 +63,13 @@ def test_a_count_has_no_balance_before_it_and_links_to_anything() -> None:
     assert find_chain(D(10), D(3), [fact("balanço", None, 4), fact("venda", -1, 3)], []) is not None
 
 
+def test_of_two_readings_of_the_same_events_the_one_with_more_of_them_is_taken() -> None:
+    events = [fact("eco", 1, 1), fact("entrada", 1, 2), fact("sem ligação", 5, 100)]
+
+    # Taking the first event for somebody else's would reach the goal as well, and leave the second unexplained.
+    assert find_chain(D(0), D(2), events, [own("escrita", 1, 0)]) == Chain(("eco", "entrada"), ("entrada",))
+
+
 def test_our_own_write_is_a_link_whether_its_event_came_or_not() -> None:
     write = own("escrita", -3, 10)
 

@@ -134,6 +134,15 @@ def test_our_own_write_since_the_last_reading_is_a_link_of_the_chain() -> None:
     assert (found.movement, found.used, found.done) == (-2, ("venda",), ("venda", "eco"))
 
 
+def test_a_write_that_ended_in_the_instant_of_the_last_reading_came_after_it() -> None:
+    lowered = own("escrita", -3, 10, ended_at=ago(2))
+    events = [fact("venda", -2, 8, ago(3)), fact("eco", -3, 5, ago(2))]
+
+    found = look(book(7, read_at=ago(2), changed_at=ago(2)), 5, events, [lowered])
+
+    assert found.evidence is Evidence.CHAIN
+
+
 def test_a_write_that_the_last_reading_showed_already_is_no_link() -> None:
     lowered = own("escrita", -3, 10, ended_at=ago(6))
 

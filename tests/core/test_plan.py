@@ -162,6 +162,26 @@ def test_a_pool_with_a_fraction_keeps_three_decimals() -> None:
     assert plan.wanted == {FILIAL: D("4.75")}
 
 
+def test_a_fraction_on_a_target_is_no_reason_for_fractions_on_another() -> None:
+    half, less = TargetRule(percent=D(50)), TargetRule(reserve=D("0.5"))
+
+    first = plan_pool(pool(source(7), target(0, rule=half), target(0, key=AVULSA, rule=less)))
+    again = plan_pool(pool(source(7), target(3, rule=half), target("6.5", key=AVULSA, rule=less)))
+
+    assert first.wanted == {FILIAL: 3, AVULSA: D("6.5")}
+    assert again.wishes == ()
+
+
+def test_a_fraction_that_is_written_back_counts_as_on_the_shelf_already() -> None:
+    half = TargetRule(percent=D(50))
+
+    sold = plan_pool(pool(source(10), target(5, "4.5", rule=half)))
+    returned = plan_pool(pool(source("9.5"), target("4.75", "5.25", rule=half)))
+
+    assert (writes(sold)[MATRIZ], sold.wanted) == (D("-0.5"), {FILIAL: D("4.75")})
+    assert (writes(returned)[MATRIZ], returned.wanted) == (D("0.5"), {FILIAL: 5})
+
+
 def test_a_target_without_a_rule_of_its_own_shows_everything() -> None:
     assert plan_pool(pool(source(9), replace(target(0), rule=None))).wanted == {FILIAL: 9}
 
