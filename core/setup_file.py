@@ -1,4 +1,4 @@
-"""The setup file of one merchant: read, and checked for everything that is wrong with it before anything is asked or done.
+"""The setup file of one merchant: read, and checked for everything that is wrong with it before anything is done.
 
 Pure. What only the database or Bling can tell (whether a user is new, whether a deposit exists) is the caller's part.
 """
@@ -18,7 +18,7 @@ MAX_EXPIRES_IN = 10 * 365 * 86_400
 _EMAIL = re.compile(r"[^@\s\"'<>(),;:\\]+@[^@\s\"'<>(),;:\\]+")
 _WEBHOOK_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
 _TOKEN = re.compile(r"[!-~]{1,10000}", re.ASCII)
-_TOKEN_EXPLAINED = "não tem a forma de um token: letras, números e sinais, sem espaços"
+_CREDENTIAL_EXPLAINED = "não tem a forma de um token: letras, números e sinais, sem espaços"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +151,15 @@ def _read_tokens(item: Place) -> TokenPair | None:
             part.fault(REQUIRED)
     access_token, refresh_token, expires_in = parts
     return TokenPair(
-        access_token.pattern(_TOKEN, _TOKEN_EXPLAINED),
-        refresh_token.pattern(_TOKEN, _TOKEN_EXPLAINED),
+        access_token.pattern(_TOKEN, _CREDENTIAL_EXPLAINED),
+        refresh_token.pattern(_TOKEN, _CREDENTIAL_EXPLAINED),
         expires_in.integer(0, MAX_EXPIRES_IN),
     )
 
 
 def _read_app(item: Place) -> AppPair | None:
-    client_id = item["client_id"].pattern(_TOKEN, _TOKEN_EXPLAINED)
-    client_secret = item["client_secret"].pattern(_TOKEN, _TOKEN_EXPLAINED) or None
+    client_id = item["client_id"].pattern(_TOKEN, _CREDENTIAL_EXPLAINED)
+    client_secret = item["client_secret"].pattern(_TOKEN, _CREDENTIAL_EXPLAINED) or None
     if client_secret and item["client_id"].is_absent:
         item["client_id"].fault("obrigatório junto com client_secret")
     return AppPair(client_id, client_secret) if client_id else None
