@@ -5,6 +5,7 @@ Only reads. What cannot be told (Redis is away) is said to be unknown, never sho
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,7 +42,8 @@ class Header:
 
     @property
     def version(self) -> str:
-        return f"{self.tone}-{self.queued}-{sum(map(ord, self.text))}"
+        """Changes whenever the line would look different."""
+        return hashlib.sha256(f"{self.tone} {self.queued} {self.text}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
