@@ -13,9 +13,10 @@ from peewee import chunked, fn
 
 import queues
 from clock import utcnow
+from core.skus import Problem
 from db import after_commit, database
 from ids import new_id
-from models import Event, Organization, Priority, Product, Run, RunItem, RunType, User
+from models import Cell, Event, Organization, Pool, Priority, Product, Run, RunItem, RunType, User
 from services.dirty import mark_dirty
 
 SCAN_ENDED = "\uffff"
@@ -58,6 +59,8 @@ def start_run(
             if open_run is not None:
                 return open_run
         wanted = None if skus is None else sorted({sku.strip() for sku in skus if sku.strip()})
+        if type == RunType.MANUAL:
+            _forgive_refusals(organization.id, wanted)
         run = Run.create(
             organization=organization.id,
             type=type,
@@ -74,6 +77,17 @@ def start_run(
             finish_run_if_over(run.id, now)
         after_commit(lambda: wake(run))
     return run
+
+
+def _forgive_refusals(organization_id: str, skus: Sequence[str] | None) -> None:
+    """A person who asks for a synchronization has what Bling refused tried once more: the cause may be mended."""
+    is_refused = (Cell.organization == organization_id) & (Cell.problem == Problem.REJECTED)
+    if skus is None:
+        Cell.update(problem=None).where(is_refused).execute()
+        return
+    for chunk in chunked(skus, 500):
+        pools = Pool.select(Pool.id).where((Pool.organization == organization_id) & Pool.sku.in_(chunk))
+        Cell.update(problem=None).where(is_refused & Cell.pool.in_(pools)).execute()
 
 
 def wake(run: Run) -> None:
