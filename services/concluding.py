@@ -96,7 +96,7 @@ def _status_of(case: Case, decision: Decision, plan: PoolPlan, item: RunItem, *,
     if waits:
         reason = next(iter(unread.values()), None) or next((s.error for s in sent if s.error), None)
         return "retry", reason or (Problem.PUT_OFF if Problem.PUT_OFF in held else None)
-    if any(one.state in IN_DOUBT_STATES for one in sent) or Problem.UNKNOWN_WRITE in held:
+    if any(one.state in IN_DOUBT_STATES for one in sent) or any(cell.is_in_doubt for cell in decision.frame.cells):
         return "review", Problem.UNKNOWN_WRITE
     refused = next((one.error for one in sent if one.state is WriteState.REJECTED), None)
     if refused is not None or Problem.REJECTED in held:

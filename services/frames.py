@@ -76,6 +76,11 @@ class CellFrame:
     def role(self) -> Role:
         return Role(self.member.role)
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a write may have been applied here or not; until that is known, nothing more is written."""
+        return self.open_write is not None and self.open_write.state in IN_DOUBT_STATES
+
 
 @dataclass(slots=True)
 class PoolFrame:
@@ -336,7 +341,7 @@ def book_of(cell: CellFrame) -> Book | None:
 
 def _open_write(cell: CellFrame) -> OpenWrite | None:
     write = cell.open_write
-    if write is None or write.state not in IN_DOUBT_STATES:
+    if write is None or not cell.is_in_doubt:
         return None
     return OpenWrite(write.quantity, Purpose(write.purpose))
 

@@ -127,7 +127,7 @@ def _keep_books(frame: PoolFrame, plan: PoolPlan | None, now: datetime) -> tuple
                 cells[cell.key] = _new_cell(pool, cell, look, now)
             continue
         cells[cell.key] = cell.row
-        _keep_cell(cell, cell.row, look, plan.held.get(cell.key), now)
+        _keep_cell(cell, cell.row, look, _obstacle(plan, cell), now)
     return pool, cells
 
 
@@ -169,6 +169,11 @@ def _keep_cell(cell: CellFrame, row: Cell, look: Look | None, held: str | None, 
     kept = Cell.update(changes).where((Cell.id == row.id) & (Cell.accounted == row.accounted)).execute()
     if kept != 1:
         raise BooksMoved(cell.key)
+
+
+def _obstacle(plan: PoolPlan, cell: CellFrame) -> str | None:
+    """Why a cell is not written: it should change and may not, or nobody knows what became of the last write."""
+    return Problem.UNKNOWN_WRITE if cell.is_in_doubt else plan.held.get(cell.key)
 
 
 def _book_movements(
@@ -306,7 +311,7 @@ def _show_deposits(item: RunItem, decision: Decision, cells: Mapping[str, Cell])
         movement = look.movement if look is not None else ZERO
         wanted = plan.wanted.get(cell.key)
         unread = cell.problem or plan.missing.get(cell.key) if look is None else None
-        error = plan.held.get(cell.key) or unread
+        error = _obstacle(plan, cell) or unread
         before = cell.row.accounted if cell.row is not None else row.accounted
         known = ItemDeposit.get_or_none((ItemDeposit.item == item.id) & (ItemDeposit.deposit == cell.deposit.id))
         if known is None:
