@@ -14,9 +14,11 @@ from werkzeug.test import TestResponse
 
 import config as configuration
 from core.group_draft import DepositPlace
+from devserver.redis_server import RedisProcess
 from models import Account, Cell, Deposit, Run, SkuOverride, StockGroup, StockWrite
 from sandbox import Bling, Server
 from services import groups
+from services.catalog import refresh_account
 from services.group_form import GroupForm
 from tests.conftest import Browser
 from tests.factories import Shop, make_group, make_organization, make_user, make_write
@@ -434,3 +436,29 @@ def test_a_source_order_typed_twice_keeps_the_order_of_the_page() -> None:
     document = GroupForm({"mode": "sum", **typed}).document(places, None, ())
 
     assert [place["deposit"] for place in document["write_back"]] == [2, 1, 3]
+
+
+def test_the_form_offers_the_deposits_of_every_account(stage: Stage) -> None:
+    stage.bling.add_deposit("filial", "Avariados")
+    stage.bling.edit_deposit("filial", "Avariados", situation=0)
+    refresh_account(Account.get(Account.key == "filial"))
+
+    text = words(stage.browser.get("/regras/nova"))
+
+    assert "Matriz Geral padrão Fora Principal Compartilhado" in text
+    assert "Filial Geral padrão Fora Principal Compartilhado" in text
+    assert "Avariados" not in text
+
+
+def test_without_redis_each_look_at_a_plan_reads_anew(stage: Stage, own_redis: RedisProcess) -> None:
+    group = stage.draft()
+    own_redis.stop()
+
+    assert "+6" in stage.plan(group)
+    asked = len(stage.bling.requests())
+    assert "+6" in stage.plan(group)
+    assert len(stage.bling.requests()) > asked
+
+
+def test_without_accounts_the_form_says_where_to_begin(login: Login) -> None:
+    assert "Nenhum depósito para escolher" in words(login().get("/regras/nova"))
