@@ -49,7 +49,7 @@ STATUSES: Mapping[str, Label] = {
         "Dois produtos da mesma conta usam este SKU. Corrija no Bling: o sistema não escolhe por você.",
     ),
     "held": Label(
-        "Aguardando aprovação", "warn", "A sincronização baixaria produtos demais de uma vez e parou antes de escrever."
+        "Aguarda aprovação", "warn", "A sincronização baixaria produtos demais de uma vez e parou antes de escrever."
     ),
     "review": Label(
         "Em revisão",
