@@ -32,6 +32,7 @@ from bling.errors import (
     RefreshOutcomeUnknown,
     Unavailable,
     UnexpectedAnswer,
+    WriteOutcomeUnknown,
 )
 from bling.rate_limit import RedisPacer
 from bling.tokens import REFRESH_CLAIM_S, OAuthClient, TokenSource
@@ -63,6 +64,7 @@ _WORDS: tuple[tuple[type[BlingError], str], ...] = (
     (UnexpectedAnswer, "O Bling respondeu algo que não entendemos."),
     (Unavailable, "O Bling não respondeu."),
     (NotSent, "Não foi possível falar com o Bling."),
+    (WriteOutcomeUnknown, "O Bling não confirmou a escrita: não se sabe se ela foi aplicada."),
 )
 
 

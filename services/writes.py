@@ -20,10 +20,12 @@ from core.skus import Problem
 from core.values import MovementOrder
 from db import database
 from models import Account, Cell, ItemDeposit, Pool, StockWrite
-from services.bling_clients import note_failure
+from services.bling_clients import describe, note_failure
 from services.dirty import Claim, LeaseLost, hold
 
 log = logging.getLogger(__name__)
+
+ABANDONED = "O processo que enviava esta escrita não voltou: não se sabe se o Bling a aplicou."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,14 @@ def send_write(write_id: str, claim: Claim, client: BlingClient) -> Sent:
         bling_id = client.create_movement(order, before_leaving=lambda: _mark_sending(write.id, claim))
     except BlingError as error:
         log.warning("Write %s of account %s: %s", write.id, write.account_id, error)
-        answer = _answer_of(error)
-        state = outcome_of(answer)
+        state = outcome_of(_answer_of(error))
+        words = describe(error)
         if state is WriteState.REJECTED:
-            _reject(write, str(error))
+            _reject(write, words)
         else:
-            _move(write.id, state, error=str(error), ended_at=utcnow())
+            _move(write.id, state, error=words, ended_at=utcnow())
             note_failure(write.account, error)
-        return Sent(write.id, write.account_id, state, str(error))
+        return Sent(write.id, write.account_id, state, words)
     confirm(write, bling_id)
     return Sent(write.id, write.account_id, WriteState.CONFIRMED)
 
@@ -135,6 +137,6 @@ def doubt_abandoned(writes: Sequence[StockWrite], claim: Claim) -> list[StockWri
     """Writes that an earlier holder of the SKU left on their way: their outcome is unknown from now on."""
     abandoned = [w for w in writes if w.state == WriteState.SENDING and w.lease != claim.lease]
     for write in abandoned:
-        if _move(write.id, WriteState.UNKNOWN, ended_at=utcnow(), error="the worker that sent it did not come back"):
+        if _move(write.id, WriteState.UNKNOWN, ended_at=utcnow(), error=ABANDONED):
             write.state = WriteState.UNKNOWN
     return [write for write in writes if write.state in IN_DOUBT_STATES]
