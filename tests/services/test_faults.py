@@ -1,0 +1,493 @@
+"""The engine when Bling misbehaves: what cannot be read never raises, what may have happened is never repeated.
+
+Time that only passes (delays before another try) is skipped: `look` makes whatever waits due at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from flask import has_request_context, request
+from peewee import Database
+
+import sandbox.api
+from bling.tokens import TokenSource
+from bling.transport import Transport
+from clock import utcnow
+from config import Config
+from core.values import MovementOrder
+from models import Account, Cell, DirtySku, Pool, Run, RunItem, RunType, StockWrite
+from sandbox import Bling, SandboxError
+from services import bling_clients, inbox, settle
+from services.bling_clients import client_for
+from services.runs import start_run
+from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
+
+FULL = {"matriz": {SHELF: 8, SHOP: 0}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads are repeated at once, and nobody waits for another process's refresh of a token."""
+    monkeypatch.setattr(bling_clients, "_transport", lambda url: Transport(url, sleep=lambda _s: None))
+    monkeypatch.setattr(bling_clients, "TokenSource", partial(TokenSource, refused_wait_limit_s=0.0))
+
+
+@pytest.fixture
+def stage(database: Database, config: Config, bling: Bling) -> Iterator[Stage]:
+    """Two SKUs of which the sources hold 13, shown by every target."""
+    with staged(config, bling, {"CANECA": FULL, "BONE": FULL}, window_s=0) as stage:
+        stage.rule()
+        yield stage
+
+
+@pytest.fixture
+def faults_hit_writes_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = stage.bling.faults
+    hit = faults.hit
+
+    def hit_writes(kind: str, account: str | None) -> object:
+        is_write = has_request_context() and request.method == "POST" and request.path.endswith("/estoques")
+        return hit(kind, account) if is_write else None
+
+    monkeypatch.setattr(faults, "hit", hit_writes)
+
+
+def look(stage: Stage, rounds: int = 1) -> None:
+    """What workers do, with the waiting left out: everything that is dirty is due now, settled `rounds` times."""
+    for _ in range(rounds):
+        while stage.bling.pump():
+            pass
+        inbox.sort_inbox(stage.organization.id)
+        DirtySku.update(due_at=utcnow() - timedelta(seconds=1)).execute()
+        while settle.settle_due(stage.organization.id):
+            pass
+
+
+def synchronize(stage: Stage, *skus: str, type_: RunType = RunType.MANUAL) -> Run:
+    run = start_run(stage.organization, type_, skus=list(skus) or None)
+    stage.settle()
+    return Run.get_by_id(run.id)
+
+
+def shown(stage: Stage, sku: str = "CANECA") -> list[Decimal]:
+    return [stage.shown(account, sku) for account in ACCOUNTS]
+
+
+def on_shelves(stage: Stage, sku: str = "CANECA") -> Decimal:
+    return stage.physical("matriz", sku) + stage.physical("filial", sku)
+
+
+def posts(stage: Stage, account: str | None = None) -> int:
+    return len(stage.bling.requests(account, method="POST", path="/estoques"))
+
+
+def items(sku: str = "CANECA") -> list[RunItem]:
+    return list(RunItem.select().where(RunItem.sku == sku).order_by(RunItem.id))
+
+
+def not_read(item: RunItem) -> dict[tuple[str, str], str]:
+    """The sources that the item names as not read, with the reason."""
+    return {
+        (row.account.name, row.deposit.name): row.error for row in item.deposits if row.role == "source" and row.error
+    }
+
+
+# An account that cannot be read
+
+
+@pytest.mark.parametrize("fault", ["error_500", "unauthorized", "cut_read"])
+def test_a_source_that_cannot_be_read_lets_targets_fall_but_not_rise(stage: Stage, fault: str) -> None:
+    stage.bling.faults.set(fault, 1.0, account="filial")
+
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    stage.bling.receive("matriz", "BONE", 2, SHELF)
+    look(stage, rounds=2)
+
+    assert [stage.shown(account, "CANECA") for account in ("matriz", "avulsa")] == [11, 11]
+    assert shown(stage, "BONE") == [13, 13, 13]
+    assert (items("BONE")[-1].status, items("BONE")[-1].error) == ("retry", "unreadable")
+    assert not_read(items("BONE")[-1]) == {("Filial", SHELF): "unreadable"}
+
+    stage.bling.faults.clear()
+    look(stage, rounds=2)
+
+    assert shown(stage, "CANECA") == [11, 11, 11]
+    assert shown(stage, "BONE") == [15, 15, 15]
+    assert (items("BONE")[-1].status, not_read(items("BONE")[-1])) == ("ok", {})
+    assert RunItem.select().where(RunItem.finished_at.is_null()).count() == 0
+
+
+def test_a_source_without_permission_waits_for_a_person_and_the_next_check(stage: Stage) -> None:
+    stage.bling.faults.set("forbidden", 1.0, account="filial")
+    stage.bling.receive("matriz", "CANECA", 2, SHELF)
+    look(stage, rounds=2)
+
+    assert shown(stage) == [13, 13, 13]
+    assert (items()[-1].status, items()[-1].error) == ("partial", "forbidden")
+    assert DirtySku.select().count() == 0
+    assert "permissão" in Account.get(Account.key == "filial").last_error
+
+    stage.bling.faults.clear()
+    synchronize(stage, type_=RunType.CRON)
+    assert shown(stage) == [15, 15, 15]
+
+
+def test_a_target_that_cannot_be_read_delays_only_itself(stage: Stage) -> None:
+    stage.bling.faults.set("error_500", 1.0, account="avulsa")
+
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    stage.bling.receive("filial", "BONE", 2, SHELF)
+    look(stage)
+
+    assert shown(stage, "CANECA") == [11, 11, 13]
+    assert shown(stage, "BONE") == [15, 15, 13]
+    assert (items()[-1].status, items()[-1].error) == ("retry", "unreadable")
+
+    stage.bling.faults.clear()
+    look(stage)
+
+    assert shown(stage, "CANECA") == [11, 11, 11]
+    assert shown(stage, "BONE") == [15, 15, 15]
+    assert items()[-1].status == "ok"
+
+
+def test_a_sale_on_an_account_that_is_down_is_found_when_it_is_back(stage: Stage) -> None:
+    stage.bling.faults.set("error_500", 1.0, account="filial")
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    stage.bling.sell("filial", "CANECA", 1, SHELF)
+    look(stage, rounds=2)
+
+    stage.bling.faults.clear()
+    look(stage)
+
+    assert (shown(stage), on_shelves(stage)) == ([10, 10, 10], 10)
+
+
+def test_a_paused_account_is_left_alone_and_catches_up(stage: Stage) -> None:
+    Account.update(state="paused").where(Account.key == "filial").execute()
+    before = len(stage.bling.requests("filial"))
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    stage.bling.sell("matriz", "CANECA", 1, SHELF)
+    stage.bling.receive("matriz", "BONE", 4, SHELF)
+    look(stage, rounds=2)
+
+    assert len(stage.bling.requests("filial")) == before
+    assert shown(stage, "CANECA") == [12, 11, 12]
+    assert shown(stage, "BONE") == [13, 13, 13]
+    assert not_read(items("BONE")[-1]) == {("Filial", SHELF): "paused"}
+
+    Account.update(state="connected").where(Account.key == "filial").execute()
+    synchronize(stage, type_=RunType.CRON)
+
+    assert (shown(stage, "CANECA"), on_shelves(stage, "CANECA")) == ([10, 10, 10], 10)
+    assert (shown(stage, "BONE"), on_shelves(stage, "BONE")) == ([17, 17, 17], 17)
+
+
+def test_an_account_whose_authorization_is_gone_is_marked_and_named(stage: Stage) -> None:
+    stage.bling.revoke("filial")
+    stage.bling.sell("matriz", "CANECA", 1, SHELF)
+    look(stage, rounds=2)
+
+    assert Account.get(Account.key == "filial").state == "reconnect"
+    assert shown(stage) == [12, 13, 12]
+    assert (items()[-1].status, items()[-1].error) == ("partial", "reconnect")
+    assert not_read(items()[-1]) == {("Filial", SHELF): "reconnect"}
+    assert DirtySku.select().count() == 0
+
+
+def test_a_token_refused_once_is_renewed_in_passing(stage: Stage) -> None:
+    stage.bling.faults.set("unauthorized", next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    look(stage)
+
+    assert shown(stage) == [11, 11, 11]
+    assert items()[-1].status == "ok"
+
+
+# A write whose outcome nobody knows
+
+
+@pytest.mark.parametrize(
+    ("fault", "was_applied"), [("cut_before", False), ("cut_after", True), ("error_500_after", True)]
+)
+@pytest.mark.usefixtures("faults_hit_writes_only")
+def test_an_unknown_outcome_stops_the_cell_and_nothing_else(stage: Stage, fault: str, was_applied: bool) -> None:
+    stage.bling.faults.set(fault, next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    look(stage)
+
+    assert shown(stage) == [11, 11 if was_applied else 13, 11]
+    [doubtful] = StockWrite.select().where(StockWrite.state == "unknown")
+    assert (doubtful.account.key, doubtful.quantity) == ("filial", -2)
+    assert (items()[-1].status, items()[-1].error) == ("review", "unknown_write")
+    asked = posts(stage, "filial")
+
+    stage.bling.sell("avulsa", "CANECA", 1, SHOP)
+    stage.bling.sell("filial", "BONE", 1, SHELF)
+    look(stage, rounds=2)
+    synchronize(stage, "CANECA")
+    synchronize(stage, type_=RunType.CRON)
+
+    assert [stage.shown(account, "CANECA") for account in ("matriz", "avulsa")] == [10, 10]
+    assert shown(stage, "BONE") == [12, 12, 12]
+    movements = stage.bling.movements("filial", "CANECA", "api")
+    assert posts(stage, "filial") == asked + 1, "BONE's write, and none for the cell in doubt"
+    assert len([m for m in movements if m.quantity == 2]) == was_applied
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+def test_a_write_back_in_doubt_never_makes_the_pool_larger(stage: Stage, fault: str) -> None:
+    stage.bling.faults.set(fault, next=1, account="filial")
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    look(stage, rounds=2)
+    synchronize(stage, "CANECA")
+
+    assert shown(stage) == [11, 11, 11]
+    assert items()[-1].status == "review"
+    [doubtful] = StockWrite.select().where(StockWrite.state == "unknown")
+    assert (doubtful.purpose, doubtful.attempts) == ("write_back", 1)
+    assert len(stage.bling.movements("filial", "CANECA", "api")) == (1 + (fault == "cut_after"))
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+def test_a_sale_on_a_cell_in_doubt_lowers_the_others(stage: Stage) -> None:
+    stage.bling.faults.set("cut_before", next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    look(stage)
+
+    stage.bling.sell("filial", "CANECA", 1, SHOP)
+    look(stage, rounds=2)
+
+    assert [stage.shown(account, "CANECA") for account in ("matriz", "avulsa")] == [10, 10]
+
+
+# A write that was not applied
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+def test_a_write_refused_for_its_token_leaves_again_with_a_new_one(stage: Stage) -> None:
+    stage.bling.faults.set("unauthorized", next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    asked = posts(stage, "filial")
+    look(stage)
+
+    assert (shown(stage), items()[-1].status) == ([11, 11, 11], "ok")
+    assert posts(stage, "filial") == asked + 2
+    write = StockWrite.select().join(Account).where((Account.key == "filial") & (StockWrite.quantity == -2)).get()
+    assert (write.state, write.attempts) == ("confirmed", 2)
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+@pytest.mark.parametrize("fault", ["rate_limited", "unauthorized"])
+def test_a_write_that_surely_did_not_happen_is_planned_again(stage: Stage, fault: str) -> None:
+    stage.bling.faults.set(fault, 1.0, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    look(stage)
+
+    assert shown(stage) == [11, 13, 11]
+    assert items()[-1].status == "retry"
+    assert DirtySku.get().due_at > utcnow()
+
+    stage.bling.faults.clear()
+    Account.update(refresh_lease=None, refresh_lease_until=None).execute()
+    look(stage)
+
+    assert (shown(stage), items()[-1].status) == ([11, 11, 11], "ok")
+    assert len(stage.bling.movements("filial", "CANECA", "api")) == 2
+    assert StockWrite.select().where(StockWrite.state.in_(("planned", "sending", "unknown"))).count() == 0
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """(account, deposit) whose movements Bling refuses with 400; empty it to mend the cause."""
+    check = sandbox.api.check_movement
+    places: set[tuple[str, str]] = set()
+
+    def check_place(product: Any, deposit: Any, *rest: Any) -> None:
+        if (deposit.account, deposit.name) in places:
+            raise SandboxError("O depósito está em inventário.")
+        check(product, deposit, *rest)
+
+    monkeypatch.setattr(sandbox.api, "check_movement", check_place)
+    return places
+
+
+def test_a_refused_write_is_shown_and_not_repeated(stage: Stage, refused: set[tuple[str, str]]) -> None:
+    refused.add(("filial", SHOP))
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    look(stage)
+
+    assert shown(stage) == [11, 13, 11]
+    assert items()[-1].status == "partial"
+    assert "O depósito está em inventário." in items()[-1].error
+    asked = posts(stage, "filial")
+
+    for _ in range(3):
+        stage.bling.sell("matriz", "CANECA", 1, SHELF)
+        look(stage)
+    synchronize(stage, type_=RunType.CRON)
+
+    assert shown(stage) == [8, 13, 8]
+    assert posts(stage, "filial") == asked
+    assert (items()[-1].status, items()[-1].error) == ("partial", "rejected")
+
+
+def test_a_person_may_have_a_refused_write_tried_again(stage: Stage, refused: set[tuple[str, str]]) -> None:
+    refused.add(("filial", SHOP))
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    look(stage)
+    refused.clear()
+
+    run = synchronize(stage, "CANECA")
+
+    assert (shown(stage), run.status) == ([11, 11, 11], "ok")
+    assert Cell.select().where(Cell.problem.is_null(False)).count() == 0
+
+
+def test_a_refused_write_back_stays_owed(stage: Stage, refused: set[tuple[str, str]]) -> None:
+    refused.add(("matriz", SHELF))
+    stage.bling.sell("matriz", "CANECA", 2, SHOP)
+    look(stage)
+    asked = posts(stage, "matriz")
+
+    assert (shown(stage), on_shelves(stage)) == ([11, 11, 11], 13)
+    assert Pool.get(Pool.sku == "CANECA").owed == -2
+    assert items()[-1].status == "partial"
+
+    stage.bling.sell("matriz", "CANECA", 1, SHOP)
+    look(stage, rounds=2)
+    synchronize(stage, type_=RunType.CRON)
+    assert (shown(stage), on_shelves(stage)) == ([10, 10, 10], 13)
+    assert Pool.get(Pool.sku == "CANECA").owed == -3
+    assert posts(stage, "matriz") == asked
+
+    refused.clear()
+    synchronize(stage, "CANECA")
+    assert (shown(stage), on_shelves(stage)) == ([10, 10, 10], 10)
+    assert Pool.get(Pool.sku == "CANECA").owed == 0
+
+
+# Workers that die or come late
+
+
+class Killed(BaseException):
+    """What a process that is killed does: nothing more, nowhere."""
+
+
+class Hooked:
+    """A client whose writes go through a function of the test."""
+
+    def __init__(self, account: Account, hook: Callable[..., int | None]) -> None:
+        self._client = client_for(account)
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def create_movement(self, order: MovementOrder, before_leaving: Callable[[], None]) -> int | None:
+        return self._hook(self._client, order, before_leaving)
+
+
+def settle_with(stage: Stage, hook: Callable[..., int | None]) -> None:
+    while stage.bling.pump():
+        pass
+    settle.settle_due(stage.organization.id, client_of=lambda account: Hooked(account, hook))
+
+
+def expire_leases() -> None:
+    DirtySku.update(lease_until=utcnow() - timedelta(seconds=1)).where(DirtySku.lease.is_null(False)).execute()
+
+
+def test_writes_planned_by_a_worker_that_died_are_made_by_the_next(stage: Stage) -> None:
+    def die(*_: object) -> None:
+        raise Killed
+
+    written = StockWrite.select().where(StockWrite.state == "confirmed").count()
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    with pytest.raises(Killed):
+        settle_with(stage, die)
+    assert {write.state for write in StockWrite.select().where(StockWrite.ended_at.is_null())} == {"planned"}
+    assert (shown(stage), on_shelves(stage)) == ([13, 11, 13], 13)
+
+    look(stage)
+    assert shown(stage) == [13, 11, 13], "the lease of the dead still holds"
+
+    expire_leases()
+    look(stage, rounds=2)
+
+    assert (shown(stage), on_shelves(stage)) == ([11, 11, 11], 11)
+    assert StockWrite.select().where(StockWrite.state == "confirmed").count() == written + 3
+    assert RunItem.select().where(RunItem.finished_at.is_null()).count() == 0
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+def test_a_write_on_its_way_when_its_worker_died_is_in_doubt(stage: Stage, has_left: bool) -> None:
+    def die(client: Any, order: MovementOrder, before_leaving: Callable[[], None]) -> None:
+        if has_left:
+            client.create_movement(order, before_leaving=before_leaving)
+        else:
+            before_leaving()
+        raise Killed
+
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    with pytest.raises(Killed):
+        settle_with(stage, die)
+    expire_leases()
+    look(stage, rounds=2)
+
+    assert shown(stage) == [11, 11, 11]
+    assert on_shelves(stage) == (11 if has_left else 13)
+    [doubtful] = StockWrite.select().where(StockWrite.state == "unknown")
+    assert (doubtful.purpose, doubtful.attempts) == ("write_back", 1)
+    assert items()[-1].status == "review"
+
+
+def test_who_wakes_up_late_sends_nothing(stage: Stage) -> None:
+    """The worker stops right before its first write leaves; another one takes over; then the first one goes on."""
+    slept: list[bool] = []
+
+    def sleep_long(client: Any, order: MovementOrder, before_leaving: Callable[[], None]) -> int | None:
+        if not slept:
+            slept.append(True)
+            expire_leases()
+            look(stage)
+        movement: int | None = client.create_movement(order, before_leaving=before_leaving)
+        return movement
+
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    asked = posts(stage)
+    settle_with(stage, sleep_long)
+    look(stage, rounds=2)
+
+    assert (shown(stage), on_shelves(stage)) == ([11, 11, 11], 11)
+    assert posts(stage) == asked + 3
+
+
+def test_an_answer_that_comes_late_settles_the_doubt(stage: Stage) -> None:
+    """The worker stops while it waits for the answer; another one takes over and finds the write in doubt."""
+    slept: list[str] = []
+
+    def sleep_long(client: Any, order: MovementOrder, before_leaving: Callable[[], None]) -> int | None:
+        movement: int | None = client.create_movement(order, before_leaving=before_leaving)
+        if not slept:
+            expire_leases()
+            look(stage)
+            slept.append(StockWrite.get(StockWrite.purpose == "write_back").state)
+        return movement
+
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    settle_with(stage, sleep_long)
+    look(stage, rounds=2)
+    synchronize(stage, type_=RunType.CRON)
+
+    assert slept == ["unknown"]
+    assert (shown(stage), on_shelves(stage)) == ([11, 11, 11], 11)
+    assert {write.state for write in StockWrite.select()} == {"confirmed", "cancelled"}
+    assert Pool.get(Pool.sku == "CANECA").problem is None
