@@ -11,5 +11,5 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("local", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None, print_blob=True)
-settings.register_profile("thorough", settings.get_profile("local"), max_examples=3000)
+settings.register_profile("thorough", settings.get_profile("local"), max_examples=1500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local"))
