@@ -76,13 +76,18 @@ def explain(error: BlingError) -> str:
     return "O Bling recusou o pedido."
 
 
+def describe(error: BlingError) -> str:
+    """What went wrong for a merchant, and behind it the words that a technician needs."""
+    return f"{explain(error)} Detalhes: {error}"
+
+
 def note_failure(account: Account, error: BlingError) -> None:
     """Show this error on the account's page."""
     is_told = Account.id == account.id
     if isinstance(error, AuthLost):
         # The first refusal is what a person should read; that the account waits since then is no news.
         is_told &= Account.state != AccountState.RECONNECT
-    _note(is_told, f"{explain(error)} Detalhes: {error}")
+    _note(is_told, describe(error))
 
 
 def _note(where: object, sentence: str) -> None:

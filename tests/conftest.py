@@ -50,6 +50,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
+def database_kind() -> str:
+    """What tests get that ask for a database on the way only, where pytest_generate_tests cannot see it."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="session")
 def short_tmp() -> Iterator[Path]:
     """A directory whose path is short enough for Unix sockets, whatever pytest's own is."""
     with tempfile.TemporaryDirectory(prefix="eu-", dir="/tmp") as directory:

@@ -77,7 +77,7 @@ class Stage:
         if settle:
             self.settle()
 
-    def settle(self, timeout_s: float = 20.0) -> None:
+    def settle(self, timeout_s: float = 120.0) -> None:
         """Do what workers do until nothing is left, waiting for looks that are due later."""
         ends_at = time.monotonic() + timeout_s
         organization_id = self.organization.id
