@@ -17,6 +17,7 @@ from bling.payloads import find_deposit_balance
 from clock import utcnow
 from core.facts import Seen
 from core.skus import Problem
+from core.values import ProductBalance
 from db import connection
 from models import Account, Deposit, Product
 from services.bling_clients import client_for, note_failure
@@ -56,7 +57,9 @@ def _read_account(
     hints = {cell.product.bling_id: cell.product.balance_filter for cell in cells} | _likely_filters(cells)
     asked_at = utcnow()
     try:
-        result = client_of(account).get_balances(list(hints), hints)
+        client = client_of(account)
+        result = client.get_balances(list(hints), hints)
+        off = _switched_off(client, [cell for cell in cells if _has_vanished(cell, result.found)])
     except BlingError as error:
         log.warning("Account %s could not be read: %s", account.id, error)
         with connection():
@@ -71,12 +74,30 @@ def _read_account(
         balance = result.found.get(cell.product.bling_id)
         there = None if balance is None else find_deposit_balance(balance, cell.deposit.bling_id, ignored)
         place = (cell.product.id, cell.deposit.id)
-        found[place] = (
-            Unread(Problem.ABSENT)
-            if there is None
-            else Seen(physical=there.physical, reserved=there.physical - there.virtual, at=asked_at)
-        )
+        if cell.deposit.bling_id in off:
+            found[place] = Unread(Problem.DEPOSIT_OFF)
+        elif there is None:
+            found[place] = Unread(Problem.ABSENT)
+        else:
+            found[place] = Seen(physical=there.physical, reserved=there.physical - there.virtual, at=asked_at)
     return found
+
+
+def _has_vanished(cell: CellFrame, found: Mapping[int, ProductBalance]) -> bool:
+    """Whether Bling tells of the product without a word about a deposit where our books have stock of it."""
+    balance = found.get(cell.product.bling_id)
+    is_told = balance is None or cell.deposit.bling_id in balance.deposits
+    return not is_told and cell.row is not None and cell.row.accounted != 0
+
+
+def _switched_off(client: BlingClient, vanished: Iterable[CellFrame]) -> set[int]:
+    """Of the deposits of these cells, those that are switched off or gone.
+
+    Bling leaves them out of a product's list and totals alike, as it may leave out an empty one; and nobody announces
+    it. Taken for empty, a switched-off target would be a sale of all it holds.
+    """
+    deposits = {cell.deposit.bling_id for cell in vanished}
+    return deposits - {deposit.id for deposit in client.list_deposits() if deposit.is_active} if deposits else set()
 
 
 def _likely_filters(cells: list[CellFrame]) -> dict[int, int]:
