@@ -68,7 +68,7 @@ class Book:
 class StockFact:
     """One stock event of a cell. `quantity` is signed; None where the event has no before (a count, a deletion).
 
-    `event_id` is Bling's UUIDv7, which gives the order; `at` is the event's own time, never later than its arrival.
+    `event_id` is Bling's UUIDv7, which gives the order; `at` is when it happened, never later than its arrival.
     `reserved` is what the event says is reserved, when it says so.
     """
 

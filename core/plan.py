@@ -261,12 +261,14 @@ def _wish_write_backs(
 
 
 def _takers(sources: Sequence[_Now], account: str | None) -> list[_Now]:
-    """Who takes a movement made on a target of this account: the merchant's choice, or its own account's source."""
+    """Who takes a movement made on a target of this account: the merchant's choice; else its own account's sources,
+    then the first, then, when that one cannot, the next.
+    """
     chosen = [(one.cell.write_back_position, one) for one in sources if one.cell.write_back_position is not None]
     if chosen:
         return [one for _, one in sorted(chosen, key=lambda pair: (pair[0], pair[1].cell.key))]
     at_home = [one for one in sources if one.cell.account == account]
-    return at_home + [one for one in sources[:1] if one not in at_home]
+    return at_home + [one for one in sources if one not in at_home]
 
 
 def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[Wish], held: dict[str, str]) -> None:

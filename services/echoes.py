@@ -58,7 +58,7 @@ def _all_echoes(case: Case) -> bool:
             book = book_of(cell)
             if not facts:
                 continue
-            if book is None or cell.problem is not None:
+            if book is None or cell.problem is not None or cell.open_write is not None:
                 return False
             verdict = judge_echoes(book, facts, [own_write(w) for w in cell.writes], virtual=frame.is_virtual)
             if verdict.needs_look:

@@ -46,6 +46,8 @@ from models import (
 
 # How long a confirmed write of ours is remembered for its echo; a later echo costs one look, nothing else.
 ECHO_MEMORY = timedelta(minutes=15)
+# Bling's clock and ours may differ by this much; an event that is older than that was late.
+CLOCK_SKEW = timedelta(minutes=2)
 _UNREACHED = {
     AccountState.PAUSED: Problem.PAUSED,
     AccountState.RECONNECT: Problem.RECONNECT,
@@ -100,9 +102,16 @@ class PoolFrame:
         return self.group.balance == BalanceKind.VIRTUAL
 
     def planned_writes(self) -> list[StockWrite]:
-        """Writes of an earlier settler that never left: they are cancelled and planned anew."""
-        opened = [cell.open_write for cell in self.cells]
-        return [write for write in opened if write is not None and write.state == WriteState.PLANNED]
+        """Writes of an earlier settler that never left: they are cancelled and planned anew.
+
+        Only this rule's own: a source may be another rule's too, and what that one owes is not ours.
+        """
+        opened = [(cell.row, cell.open_write) for cell in self.cells]
+        return [
+            write
+            for row, write in opened
+            if write is not None and write.state == WriteState.PLANNED and row is not None and write.cell_id == row.id
+        ]
 
     def owed(self) -> Decimal:
         """What targets owe the pool, the write-backs that never left included."""
@@ -343,7 +352,10 @@ def _open_write(cell: CellFrame) -> OpenWrite | None:
     write = cell.open_write
     if write is None or not cell.is_in_doubt:
         return None
-    return OpenWrite(write.quantity, Purpose(write.purpose))
+    is_ours = cell.row is not None and write.cell_id == cell.row.id
+    # Another rule's write-back may have lowered our source already; that it may have raised it is no unit of ours yet.
+    is_owed = write.quantity < ZERO if not is_ours else write.purpose == Purpose.WRITE_BACK
+    return OpenWrite(write.quantity, Purpose.WRITE_BACK if is_owed else Purpose.TARGET)
 
 
 def own_write(write: StockWrite) -> OwnWrite:
@@ -354,16 +366,20 @@ def stock_fact(event: Event) -> StockFact | None:
     """A pending stock event as the planner sees it; None for one that tells no balance of a deposit."""
     if event.physical_after is None or event.deposit_bling_id is None:
         return None
-    told = event.happened_at or event.received_at
     return StockFact(
         id=event.id,
         event_id=event.bling_event_id or event.id,
         quantity=event.quantity,
         after=event.physical_after,
-        # A sender whose clock is ahead must not keep us waiting.
-        at=min(told, event.received_at),
+        at=moment_of(event),
         reserved=None if event.virtual_after is None else event.physical_after - event.virtual_after,
     )
+
+
+def moment_of(event: Event) -> datetime:
+    """When an event happened, by our clock: when it came, unless it says that it is older than clocks may differ."""
+    told = event.happened_at
+    return told if told is not None and event.received_at - told > CLOCK_SKEW else event.received_at
 
 
 def all_cells(frames: Iterable[PoolFrame]) -> list[CellFrame]:

@@ -58,10 +58,12 @@ def record(
     recorded = Recorded()
     history = _History(events, open_items, now)
     taken: set[tuple[str, str]] = set()
+    decisions = list(decisions)
+    # All of them first: one rule may want to write where another's write still waits.
+    for decision in decisions:
+        _take_back_planned(decision)
     for decision in decisions:
         frame, plan = decision.frame, decision.plan
-        if not cancel_planned(frame.planned_writes()):
-            raise BooksMoved(frame.sku)
         pool, cells = _keep_books(frame, plan, now)
         items = history.items_of(decision)
         recorded.items.extend(items)
@@ -84,6 +86,19 @@ def record(
             recorded.writes.append(write)
     recorded.writes.sort(key=lambda write: (write.purpose != Purpose.WRITE_BACK, write.quantity > 0))
     return recorded
+
+
+def _take_back_planned(decision: Decision) -> None:
+    """Cancel what an earlier settler planned and never sent; what a source should have taken is owed again.
+
+    With a plan that is part of what the plan says is owed; without one it is kept for the day there is one.
+    """
+    frame = decision.frame
+    planned = frame.planned_writes()
+    if not cancel_planned(planned):
+        raise BooksMoved(frame.sku)
+    if decision.plan is None and frame.row is not None and frame.owed() != frame.row.owed:
+        Pool.update(owed=frame.owed()).where(Pool.id == frame.row.id).execute()
 
 
 def _keep_books(frame: PoolFrame, plan: PoolPlan | None, now: datetime) -> tuple[Pool, dict[str, Cell]]:
@@ -263,6 +278,7 @@ class _History:
             if item.run_id == run_id and item.group_id in (None, frame.group.id):
                 item.group = frame.group.id
                 item.product_name = item.product_name or frame.product_name
+                item.save()
                 return item
         return _new_item(frame, run_id, self._now)
 

@@ -38,13 +38,14 @@ def start_run(
 ) -> Run:
     """Start a synchronization of these SKUs, or with None of everything, and return at once.
 
-    It is stored before any worker is told, so it happens also when Redis is away. A check of everything that is
-    still under way is returned instead of a second one.
+    It is stored before any worker is told, so it happens also when Redis is away. A check of everything that has not
+    begun yet, for the clock also one under way, is returned instead of a second one.
     """
     now = utcnow()
     with database.atomic():
         if skus is None:
             Organization.update(name=Organization.name).where(Organization.id == organization.id).execute()
+            begun = Run.cursor.is_null(False) & (Run.cursor != SCAN_ENDED)
             open_run = (
                 Run.select()
                 .where(
@@ -52,7 +53,8 @@ def start_run(
                     & (Run.scope == "all")
                     & (Run.type == type)
                     & Run.finished_at.is_null()
-                    & Run.cursor.is_null()
+                    # A person wants everything checked from now on; the clock is content with the check under way.
+                    & (Run.cursor.is_null() | begun if type == RunType.CRON else Run.cursor.is_null())
                 )
                 .first()
             )

@@ -23,7 +23,7 @@ from services.cases import Case, load_cases
 from services.concluding import conclude, give_back, put_off
 from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, renew
 from services.echoes import close_if_echo
-from services.frames import CellFrame, PoolFrame, Readings, Unread, pool_input
+from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input
 from services.reading import PASSING, ClientFor, read_balances
 from services.recording import BooksMoved, Decision, close_events, record
 from services.writes import send_write
@@ -136,7 +136,7 @@ def _unconfirmed_virtual(case: Case, readings: Readings) -> tuple[set[str], list
             continue
         newest = {(event.account_id, event.product_bling_id): event for event in frame.virtual_events}
         for event in newest.values():
-            over_at = min(event.happened_at or event.received_at, event.received_at) + settle_window()
+            over_at = moment_of(event) + settle_window()
             if any(_disagrees(cell, event, readings, over_at) for cell in frame.cells):
                 waiting.add(event.id)
                 again.append(over_at)
