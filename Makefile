@@ -15,7 +15,7 @@ run: $(VENV)/.installed ## Run everything: Redis, database, sandbox, web, worker
 	@exec $(PY) -m devserver --end-with-parent
 
 test: $(VENV)/.installed-dev ## Run the whole test suite (PYTEST_ARGS="-k name" to choose)
-	@exec $(PY) -m pytest -n 2 $(PYTEST_ARGS)
+	@exec $(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## Check format, style and types (the tests are `make test`)
 	@$(PY) -m ruff format --check .
