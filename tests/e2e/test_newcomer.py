@@ -80,7 +80,6 @@ def test_a_sale_in_one_account_is_right_in_all_on_screen(
         row = bling.get_by_role("region", name=account, exact=True).get_by_role("row").filter(has_text=SKU)
         expect(row.get_by_role("cell").last).to_have_text("71")
 
-    page.screenshot(path=page.evaluate("'/tmp/e2e/newcomer.png'"))
     stack.wait_until_idle()
     assert books.faults(stack.sandbox) == []
 
