@@ -150,9 +150,11 @@ def open_webhook_run(organization_id: str, event: Event | None, now: datetime) -
 def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
     """Close the run when its scan has ended and no item is open; otherwise say that it is under way."""
     now = now or utcnow()
-    run = Run.get_or_none(Run.id == run_id)
-    if run is None or run.finished_at is not None:
+    # The row's lock: of two transactions that end the last two items at once, the second has to see the first one's.
+    is_open = (Run.id == run_id) & Run.finished_at.is_null()
+    if Run.update(finished_at=None).where(is_open).execute() != 1:
         return
+    run = Run.get_by_id(run_id)
     statuses = {
         row.status: row.count
         for row in RunItem.select(RunItem.status, fn.COUNT(RunItem.id).alias("count"))
@@ -161,9 +163,7 @@ def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
     }
     scanning = run.scope == "all" and run.cursor != SCAN_ENDED
     if scanning or any(status in statuses for status in UNFINISHED):
-        Run.update(status="running", started_at=fn.COALESCE(Run.started_at, Run.created_at)).where(
-            (Run.id == run_id) & Run.finished_at.is_null()
-        ).execute()
+        Run.update(status="running", started_at=fn.COALESCE(Run.started_at, Run.created_at)).where(is_open).execute()
         return
     worst = max(statuses, key=_SEVERITY.index, default="ok")
     status = _RUN_STATUS[worst]
@@ -173,7 +173,7 @@ def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
         status = "partial"
     Run.update(
         status=status, finished_at=now, started_at=fn.COALESCE(Run.started_at, Run.created_at), lease=None
-    ).where((Run.id == run_id) & Run.finished_at.is_null()).execute()
+    ).where(is_open).execute()
 
 
 def get_run(organization: Organization, run_id: str) -> Run | None:
