@@ -57,6 +57,7 @@ def create_app(config: Config | None = None) -> Flask:
 def _settings(config: Config) -> dict[str, object]:
     return {
         "SECRET_KEY": config.secret_key,
+        "METRICS_TOKEN": config.metrics_token,
         "MAX_CONTENT_LENGTH": MAX_BODY_BYTES,
         "SESSION_COOKIE_NAME": "__Host-session" if config.is_https else "session",
         "SESSION_COOKIE_SECURE": config.is_https,
