@@ -37,7 +37,7 @@ from models import (
     User,
 )
 from services.bling_clients import client_for, explain, note_failure
-from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input
+from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input, skus_of
 from services.reading import ClientFor
 from services.runs import start_run
 from services.settle import settle_window
@@ -138,18 +138,12 @@ def store_baseline(group: StockGroup, balances: Mapping[str, AccountBalances], n
     its baseline when it is read for the first time.
     """
     now = now or utcnow()
-    skus = _skus_of(group)
+    skus = skus_of(group)
     for chunk in chunked(skus, SKUS_PER_STEP):
         for frames in load_frames(group.organization_id, chunk, groups=[group], now=now).values():
             for frame in frames:
                 _begin_books(frame, _readings(frame, balances), now)
     return len(skus)
-
-
-def _skus_of(group: StockGroup) -> list[str]:
-    accounts = Deposit.select(Deposit.account).join(GroupDeposit).where(GroupDeposit.group == group.id)
-    rows = Product.select(Product.sku).where((Product.sku != "") & Product.account.in_(accounts)).distinct()
-    return [row.sku for row in rows.order_by(Product.sku)]
 
 
 def _readings(frame: PoolFrame, balances: Mapping[str, AccountBalances]) -> Readings:

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from models import Event, EventState, RunItem
 from services.dirty import Claim
+from services.entries import Decision
 from services.frames import CellFrame, PoolFrame, load_frames
-from services.recording import Decision, Recorded
+from services.recording import Recorded
 from services.writes import Sent, doubt_abandoned
 
 

@@ -15,8 +15,8 @@ from db import database
 from models import Cell, ItemDeposit, Priority, RunItem, StockWrite
 from services.cases import Case
 from services.dirty import hold, mark_dirty, release_done, release_until
+from services.entries import Decision
 from services.reading import PASSING
-from services.recording import Decision
 from services.runs import finish_run_if_over
 from services.writes import Sent
 

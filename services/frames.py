@@ -119,6 +119,13 @@ class PoolFrame:
         return stored + sum((w.quantity for w in self.planned_writes() if w.purpose == Purpose.WRITE_BACK), ZERO)
 
 
+def skus_of(group: StockGroup) -> list[str]:
+    """Every SKU that an account of the group knows, in order."""
+    accounts = Deposit.select(Deposit.account).join(GroupDeposit).where(GroupDeposit.group == group.id)
+    rows = Product.select(Product.sku).where((Product.sku != "") & Product.account.in_(accounts)).distinct()
+    return [row.sku for row in rows.order_by(Product.sku)]
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
     """A balance that could not be read, and why."""

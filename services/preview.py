@@ -10,9 +10,9 @@ from peewee import chunked
 
 from core.facts import ZERO
 from core.plan import PoolPlan
-from models import Account, Deposit, GroupDeposit, Organization, Product, StockGroup
+from models import Account, Deposit, Organization, StockGroup
 from services.bling_clients import client_for
-from services.frames import CellFrame, PoolFrame, Unread, load_frames
+from services.frames import CellFrame, PoolFrame, Unread, load_frames, skus_of
 from services.reading import ClientFor, read_balances
 from services.settle import decide
 
@@ -86,7 +86,7 @@ def preview_group(
     """What the rule would change now, active or not, for these SKUs or for all. Reads through Bling, writes nothing."""
     preview = Preview(group)
     unreadable: dict[str, Account] = {}
-    for chunk in chunked(_skus(group) if skus is None else sorted(set(skus)), STEP):
+    for chunk in chunked(skus_of(group) if skus is None else sorted(set(skus)), STEP):
         by_sku = load_frames(group.organization_id, chunk, groups=[group])
         frames = [frame for listed in by_sku.values() for frame in listed]
         readings = read_balances([frame for frame in frames if frame.problem is None], client_of)
@@ -105,12 +105,6 @@ def preview_skus(
     """What a synchronization of these SKUs, or of all, would do now in each active rule."""
     active = StockGroup.select().where((StockGroup.organization == organization.id) & (StockGroup.is_active == 1))
     return [preview_group(group, skus=skus, client_of=client_of) for group in active.order_by(StockGroup.id)]
-
-
-def _skus(group: StockGroup) -> list[str]:
-    accounts = Deposit.select(Deposit.account).join(GroupDeposit).where(GroupDeposit.group == group.id)
-    rows = Product.select(Product.sku).where((Product.sku != "") & Product.account.in_(accounts)).distinct()
-    return [row.sku for row in rows.order_by(Product.sku)]
 
 
 def _add(preview: Preview, frame: PoolFrame, plan: PoolPlan | None) -> None:

@@ -6,7 +6,6 @@ decision was based on; otherwise nothing is recorded and the SKU is settled agai
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,22 +18,14 @@ from core.intents import WriteState
 from core.look import Look
 from core.plan import PoolPlan, Wish
 from core.skus import Problem
-from models import Cell, Event, EventState, ItemDeposit, Movement, Pool, Run, RunItem, RunType, StockWrite
+from models import Cell, Event, EventState, Movement, Pool, RunItem, StockWrite
+from services.entries import Decision, Entries, obstacle, show_deposits
 from services.frames import CellFrame, PoolFrame
-from services.runs import open_webhook_run
 from services.writes import cancel_planned
 
 
 class BooksMoved(Exception):
     """The books are no longer what the plan was made from: settle again."""
-
-
-@dataclass(slots=True)
-class Decision:
-    """A frame with its plan; `plan` is None when the SKU cannot be synchronized in this group at all."""
-
-    frame: PoolFrame
-    plan: PoolPlan | None
 
 
 @dataclass(slots=True)
@@ -56,7 +47,7 @@ def record(
     :raise BooksMoved: nothing may be kept of it; the caller rolls back and settles the SKU again.
     """
     recorded = Recorded()
-    history = _History(events, open_items, now)
+    entries = Entries(events, open_items, now)
     taken: set[tuple[str, str]] = set()
     decisions = list(decisions)
     # All of them first: one rule may want to write where another's write still waits.
@@ -65,10 +56,10 @@ def record(
     for decision in decisions:
         frame, plan = decision.frame, decision.plan
         pool, cells = _keep_books(frame, plan, now)
-        items = history.items_of(decision)
+        items = entries.of(decision)
         recorded.items.extend(items)
         for item in items:
-            _show_deposits(item, decision, cells)
+            show_deposits(item, decision, cells)
         if plan is None:
             continue
         main = items[0] if items else None
@@ -142,7 +133,7 @@ def _keep_books(frame: PoolFrame, plan: PoolPlan | None, now: datetime) -> tuple
                 cells[cell.key] = _new_cell(pool, cell, look, now)
             continue
         cells[cell.key] = cell.row
-        _keep_cell(cell, cell.row, look, _obstacle(plan, cell), now)
+        _keep_cell(cell, cell.row, look, obstacle(plan, cell), now)
     return pool, cells
 
 
@@ -184,11 +175,6 @@ def _keep_cell(cell: CellFrame, row: Cell, look: Look | None, held: str | None, 
     kept = Cell.update(changes).where((Cell.id == row.id) & (Cell.accounted == row.accounted)).execute()
     if kept != 1:
         raise BooksMoved(cell.key)
-
-
-def _obstacle(plan: PoolPlan, cell: CellFrame) -> str | None:
-    """Why a cell is not written: it should change and may not, or nobody knows what became of the last write."""
-    return Problem.UNKNOWN_WRITE if cell.is_in_doubt else plan.held.get(cell.key)
 
 
 def _book_movements(
@@ -245,146 +231,6 @@ def _note(frame: PoolFrame, wish: Wish) -> str:
     ]
     origin = f" em {', '.join(moved)}" if moved else " em depósito compartilhado"
     return f"EstoqueUni: movimento feito{origin} (regra {frame.group.name})"[:250]
-
-
-class _History:
-    """Which entries of the history tell of one look.
-
-    A run that waits for the SKU gets its entry filled in. Events that changed something, or that could not be
-    followed, get a run of their own; events that changed nothing leave no entry.
-    """
-
-    def __init__(self, events: list[Event], open_items: list[RunItem], now: datetime) -> None:
-        self._events, self._open, self._now = events, open_items, now
-        self._webhook_run: Run | None = None
-
-    def items_of(self, decision: Decision) -> list[RunItem]:
-        """The entries for one group, the first of which the writes and movements belong to."""
-        frame = decision.frame
-        runs = {item.run_id: item.run for item in self._open}
-        of_webhook = sorted(runs, key=lambda run_id: (runs[run_id].type != RunType.WEBHOOK, run_id))
-        items = [self._item_of_run(frame, run_id) for run_id in of_webhook]
-        told = self._told(frame)
-        waits = any(run.type == RunType.WEBHOOK for run in runs.values())
-        if _is_news(decision) and not waits and (told or not items):
-            if self._webhook_run is None:
-                cause = _main_event(decision, told) if told else None
-                self._webhook_run = open_webhook_run(frame.group.organization_id, cause, self._now)
-            items.insert(0, _new_item(frame, self._webhook_run.id, self._now))
-        return items
-
-    def _item_of_run(self, frame: PoolFrame, run_id: str) -> RunItem:
-        for item in self._open:
-            if item.run_id == run_id and item.group_id in (None, frame.group.id):
-                item.group = frame.group.id
-                item.product_name = item.product_name or frame.product_name
-                item.save()
-                return item
-        return _new_item(frame, run_id, self._now)
-
-    def _told(self, frame: PoolFrame) -> list[Event]:
-        products = {cell.product.bling_id for cell in frame.cells}
-        told = [event for event in self._events if event.product_bling_id in products]
-        return told or (self._events if frame.problem is not None or frame.left_out else [])
-
-
-def _is_news(decision: Decision) -> bool:
-    return decision.plan is None or decision.plan.has_news or bool(decision.plan.held)
-
-
-def _main_event(decision: Decision, told: list[Event]) -> Event:
-    """The event to show as the cause: one of a cell that moved, if there is one."""
-    plan = decision.plan
-    for cell in decision.frame.cells:
-        look = plan.looks.get(cell.key) if plan is not None else None
-        if look is not None and (look.movement != ZERO or look.again_at is not None) and cell.events:
-            return cell.events[-1]
-    return told[0]
-
-
-def _new_item(frame: PoolFrame, run_id: str, now: datetime) -> RunItem:
-    return RunItem.create(
-        organization=frame.group.organization_id,
-        run=run_id,
-        group=frame.group.id,
-        sku=frame.sku,
-        product_name=frame.product_name,
-        status="running",
-        created_at=now,
-    )
-
-
-def _show_deposits(item: RunItem, decision: Decision, cells: Mapping[str, Cell]) -> None:
-    """Before and after of every deposit, and how the number came about, as it was decided."""
-    frame, plan = decision.frame, decision.plan
-    if plan is None:
-        return
-    for cell in frame.cells:
-        row = cells.get(cell.key)
-        if row is None:
-            continue
-        look = plan.looks.get(cell.key)
-        movement = look.movement if look is not None else ZERO
-        wanted = plan.wanted.get(cell.key)
-        unread = cell.problem or plan.missing.get(cell.key) if look is None else None
-        error = _obstacle(plan, cell) or unread
-        before = cell.row.accounted if cell.row is not None else row.accounted
-        known = ItemDeposit.get_or_none((ItemDeposit.item == item.id) & (ItemDeposit.deposit == cell.deposit.id))
-        if known is None:
-            ItemDeposit.create(
-                organization=frame.group.organization_id,
-                item=item.id,
-                cell_id=row.id,
-                account=cell.account.id,
-                deposit=cell.deposit.id,
-                role=cell.role,
-                before=before,
-                movement=movement,
-                after=before + movement,
-                wanted=wanted,
-                error=error,
-            )
-        else:
-            known.movement += movement
-            known.after += movement
-            known.wanted, known.error = wanted, error
-            known.save()
-    item.available = plan.available
-    item.explanation = json.dumps(_explanation(frame, plan), ensure_ascii=False)
-    item.status = "running"
-    item.save()
-
-
-def _explanation(frame: PoolFrame, plan: PoolPlan) -> dict[str, object]:
-    """The derivation of the number: what was read, what moved, what stood in for what could not be read."""
-    return {
-        "group": frame.group.name,
-        "mode": frame.group.mode,
-        "balance": frame.group.balance,
-        "owed": str(plan.owed),
-        "level": None if plan.level is None else str(plan.level),
-        "available": None if plan.available is None else str(plan.available),
-        "missing": dict(plan.missing),
-        "left_out": frame.left_out,
-        "cells": [
-            {
-                "account": cell.account.name,
-                "deposit": cell.deposit.name,
-                "role": cell.role,
-                "accounted": str(look.accounted if look else cell.row.accounted if cell.row else None),
-                "reserved": str(look.reserved if look else cell.row.reserved if cell.row else None),
-                "movement": str(look.movement) if look else None,
-                "evidence": look.evidence if look else None,
-                "put_off": str(look.put_off) if look and look.put_off is not None else None,
-                "doubt": str(look.doubt) if look else None,
-                "unread": None if look else plan.missing.get(cell.key) or cell.problem,
-                "wanted": str(plan.wanted[cell.key]) if cell.key in plan.wanted else None,
-                "held": plan.held.get(cell.key),
-            }
-            for cell in frame.cells
-            for look in (plan.looks.get(cell.key),)
-        ],
-    }
 
 
 def close_events(

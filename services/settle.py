@@ -23,9 +23,10 @@ from services.cases import Case, load_cases
 from services.concluding import conclude, give_back, put_off
 from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, renew
 from services.echoes import close_if_echo
+from services.entries import Decision
 from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input
 from services.reading import PASSING, ClientFor, read_balances
-from services.recording import BooksMoved, Decision, close_events, record
+from services.recording import BooksMoved, close_events, record
 from services.writes import send_write
 
 log = logging.getLogger(__name__)
