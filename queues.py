@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from datetime import datetime
 from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 from rq import Queue
 from rq.job import Job
@@ -24,6 +26,8 @@ TICK, LIVE, BULK = "tick", "live", "bulk"
 QUEUES = (TICK, LIVE, BULK)
 
 TIMEOUT_S = 1.0
+# How long wake-ups are left to the sweep after Redis did not answer in time.
+REST_S = 2.0
 # How long one wake-up stands for the next ones, should it get lost between being noted and being read.
 WAKE_TTL_S = 60
 JOB_TIMEOUT_S = 600
@@ -33,11 +37,13 @@ HEARTBEAT_TTL_S = 15
 
 log = logging.getLogger(__name__)
 _connection: Redis | None = None
+_resting_until = 0.0
 
 
 def init_queues(redis_url: str) -> None:
     """Point this process at its Redis, without connecting. A second call replaces the first."""
-    global _connection
+    global _connection, _resting_until
+    _resting_until = 0.0
     if _connection is not None:
         _connection.close()
     _connection = redis_connection(redis_url)
@@ -76,12 +82,18 @@ def kick(organization_id: str, force: bool = False) -> bool:
 
     The sweep uses `force`: what it finds may be there because the wake-up that is noted got lost.
     """
+    global _resting_until
+    if time.monotonic() < _resting_until and not force:
+        return False
     try:
         redis = shared_connection()
         if redis.set(_wake_key(organization_id), 1, nx=not force, ex=WAKE_TTL_S):
             _push("jobs.sync.drain", (organization_id,), LIVE, JOB_TIMEOUT_S)
     except RedisError as error:
         log.warning("Could not wake organization %s: %s", organization_id, type(error).__name__)
+        if isinstance(error, RedisTimeout):
+            # A Redis that hangs would cost every webhook a second of its thread; the sweep finds the work anyway.
+            _resting_until = time.monotonic() + REST_S
         return False
     return True
 

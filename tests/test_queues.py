@@ -132,3 +132,16 @@ def test_a_process_that_was_not_set_up_is_told_so(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(RuntimeError, match="init_queues"):
         queues.kick("org1")
+
+
+def test_a_redis_that_hangs_costs_one_kick_its_patience_and_not_the_next_ones() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        queues.init_queues(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+        assert queues.kick("org1") is False
+
+        started_at = time.monotonic()
+        assert not any(queues.kick("org1") for _ in range(100))
+
+        assert time.monotonic() - started_at < queues.TIMEOUT_S
