@@ -45,6 +45,9 @@ from services.secrets import SecretUnreadable, seal, unseal
 
 log = logging.getLogger(__name__)
 
+# A read that hung until its time-out is not repeated on the spot: others wait for the same answer.
+RETRY_BUDGET_S = 8.0
+
 LOST_REASON = "O Bling não aceita mais a autorização desta conta. Reconecte para voltar a sincronizar."
 
 # Holds the lease between a refresh that failed and the moment when another may be tried.
@@ -156,7 +159,7 @@ def pacer() -> RedisPacer:
 
 @lru_cache(maxsize=4)
 def _transport(api_url: str) -> Transport:
-    return Transport(api_url)
+    return Transport(api_url, retry_budget_s=RETRY_BUDGET_S)
 
 
 @lru_cache(maxsize=4)

@@ -6,13 +6,14 @@ What cannot be read is `Unread` with its reason, never a number.
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from decimal import Decimal
 
 from bling.client import NEGATIVE, POSITIVE, BlingClient
-from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted
+from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted, Unavailable
 from bling.payloads import find_deposit_balance
 from clock import utcnow
 from core.facts import Seen
@@ -21,7 +22,9 @@ from core.values import ProductBalance
 from db import connection
 from models import Account, Deposit, Product
 from services.bling_clients import client_for, note_failure
+from services.dirty import RENEW_EVERY_S
 from services.frames import CellFrame, PoolFrame, Readings, Unread, all_cells
+from services.silence import HUNG_S, is_silent, note_hung
 
 log = logging.getLogger(__name__)
 
@@ -30,42 +33,70 @@ ClientFor = Callable[[Account], BlingClient]
 PASSING = frozenset({Problem.UNREADABLE, "quota"})
 
 
-def read_balances(frames: Iterable[PoolFrame], client_of: ClientFor = client_for) -> Readings:
+def read_balances(
+    frames: Iterable[PoolFrame], client_of: ClientFor = client_for, while_waiting: Callable[[], None] | None = None
+) -> Readings:
     """Read every cell of these frames that can be read, each account's products in one go.
 
     Each reading carries the moment before its question left, so that it is never taken for newer than it is.
+    `while_waiting` is called every few seconds until all answers are there, to keep the leases of the SKUs. An account
+    that hung before is left out at once: nobody waits for the same silence twice.
     """
     by_account: dict[str, list[CellFrame]] = defaultdict(list)
     for cell in all_cells(frames):
         if cell.problem is None:
             by_account[cell.account.id].append(cell)
     found: dict[tuple[str, str], Seen | Unread] = {}
-    jobs = [(cells[0].account, cells) for cells in by_account.values()]
-    if len(jobs) <= 1:
-        for account, cells in jobs:
-            found.update(_read_account(account, cells, client_of))
+    asked: list[tuple[Account, list[CellFrame]]] = []
+    for cells in by_account.values():
+        account = cells[0].account
+        if is_silent(account.id, lambda account=account: _answers(account, client_of)):  # type: ignore[misc]
+            found.update(_unread(cells, Problem.UNREADABLE))
+        else:
+            asked.append((account, cells))
+    if not asked:
         return found
-    with ThreadPoolExecutor(max_workers=min(8, len(jobs))) as threads:
-        for answers in threads.map(lambda job: _read_account(*job, client_of), jobs):
-            found.update(answers)
+    with ThreadPoolExecutor(max_workers=min(8, len(asked))) as threads:
+        waiting = {threads.submit(_read_account, account, cells, client_of) for account, cells in asked}
+        while waiting:
+            done, waiting = wait(waiting, timeout=RENEW_EVERY_S)
+            for future in done:
+                found.update(future.result())
+            if waiting and while_waiting is not None:
+                while_waiting()
     return found
+
+
+def _unread(cells: Iterable[CellFrame], reason: str) -> dict[tuple[str, str], Unread]:
+    return {(cell.product.id, cell.deposit.id): Unread(reason) for cell in cells}
+
+
+def _answers(account: Account, client_of: ClientFor) -> bool:
+    """Whether the account answers a small question, in whatever way."""
+    started_at = time.monotonic()
+    try:
+        client_of(account).get_company()
+    except BlingError:
+        return time.monotonic() - started_at < HUNG_S
+    return True
 
 
 def _read_account(
     account: Account, cells: list[CellFrame], client_of: ClientFor
 ) -> Mapping[tuple[str, str], Seen | Unread]:
     hints = {cell.product.bling_id: cell.product.balance_filter for cell in cells} | _likely_filters(cells)
-    asked_at = utcnow()
+    asked_at, started_at = utcnow(), time.monotonic()
     try:
         client = client_of(account)
         result = client.get_balances(list(hints), hints)
         off = _switched_off(client, [cell for cell in cells if _has_vanished(cell, result.found)])
     except BlingError as error:
         log.warning("Account %s could not be read: %s", account.id, error)
+        if isinstance(error, Unavailable) and time.monotonic() - started_at >= HUNG_S:
+            note_hung(account.id)
         with connection():
             note_failure(account, error)
-        unread = Unread(_reason(error))
-        return {(cell.product.id, cell.deposit.id): unread for cell in cells}
+        return _unread(cells, _reason(error))
     with connection():
         _remember_filters(account, hints, result.filters)
         ignored = _deposits_outside_totals(account)

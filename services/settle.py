@@ -74,7 +74,7 @@ def settle_batch(
     looking = [case for case in cases if not close_if_echo(case)]
     if not looking:
         return
-    readings = read_balances(_frames(looking), client_of)
+    readings = read_balances(_frames(looking), client_of, lambda: renew(claims))
     renew(claims)
     sending: list[Case] = []
     for case in looking:

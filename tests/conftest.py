@@ -35,6 +35,7 @@ from config import Config
 from devserver.redis_server import RedisProcess, running_redis
 from models import User
 from sandbox import Bling, Server, serve
+from services import silence
 from tests import factories
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,6 +175,7 @@ def bling() -> Iterator[Bling]:
 
     It sends no webhooks by itself: `bling.pump()` does. `bling_server` serves it over HTTP.
     """
+    silence.forget_all()
     sandbox = Bling(background=False, seed=1)
     sandbox.no_limits()
     sandbox.add_app("shared-id", "shared-secret", redirect_uri="http://localhost/bling/callback")

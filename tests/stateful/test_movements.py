@@ -128,7 +128,7 @@ def test_nothing_is_lost_invented_or_oversold(database: Database, config: Config
         bling.dispatcher.start()
         with workers(stage, 2):
             play(stage, chance)
-            assert bling.wait_delivered(20)
+            assert bling.wait_delivered(90)
         bling.dispatcher.stop()
         bling.faults.clear()
         stage.settle()

@@ -1,0 +1,109 @@
+"""An account that accepts a question and never answers holds up itself, and nobody else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from peewee import Database
+
+from bling.transport import Transport
+from config import Config
+from models import RunItem, StockWrite
+from sandbox import Bling
+from services import bling_clients, silence
+from services.settle import settle_due
+from tests.stage import SHELF, SHOP, Stage, staged
+
+CANECA = {account: {SHELF: 8 if account == "matriz" else 0, SHOP: 0} for account in ("matriz", "filial", "avulsa")}
+PATIENCE_S = 0.4
+
+
+@pytest.fixture
+def stage(database: Database, config: Config, bling: Bling, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    quick = Transport(config.bling_api_url, read_timeout_s=PATIENCE_S, retry_budget_s=PATIENCE_S / 2)
+    monkeypatch.setattr(bling_clients, "_transport", lambda _url: quick)
+    monkeypatch.setattr(silence, "HUNG_S", PATIENCE_S / 2)
+    monkeypatch.setattr("services.reading.HUNG_S", PATIENCE_S / 2)
+    monkeypatch.setattr(silence, "FIRST_REST_S", 0.5)
+    with staged(config, bling, {"CANECA": CANECA, "BONE": CANECA}) as stage:
+        stage.rule([("matriz", SHELF)], [("filial", SHOP), ("avulsa", SHOP)])
+        stage.deliver()
+        yield stage
+
+
+def settle_once(stage: Stage, sku: str) -> float:
+    """Settle what a sale of this SKU marked; the seconds that it took."""
+    stage.bling.sell("matriz", sku, 2, SHELF)
+    stage.deliver(settle=False)
+    started_at = time.monotonic()
+    assert settle_due(stage.organization.id) >= 1
+    return time.monotonic() - started_at
+
+
+def test_a_target_that_hangs_delays_the_others_once_and_itself_until_it_answers(stage: Stage) -> None:
+    stage.bling.faults.set("slow", rate=1.0, seconds=5 * PATIENCE_S, account="avulsa")
+
+    settle_once(stage, "CANECA")
+    assert (stage.shown("filial", "CANECA"), stage.shown("avulsa", "CANECA")) == (6, 8)
+
+    assert settle_once(stage, "BONE") < PATIENCE_S
+    assert (stage.shown("filial", "BONE"), stage.shown("avulsa", "BONE")) == (6, 8)
+    assert {item.status for item in RunItem.select().where(RunItem.finished_at.is_null())} == {"retry"}
+
+    stage.bling.faults.clear()
+    stage.settle()
+    assert (stage.shown("avulsa", "CANECA"), stage.shown("avulsa", "BONE")) == (6, 6)
+    assert not StockWrite.select().where(StockWrite.state != "confirmed").exists()
+
+
+def test_the_leases_are_kept_while_an_answer_is_awaited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.dirty.LEASE", timedelta(seconds=0.2))
+    monkeypatch.setattr("services.reading.RENEW_EVERY_S", 0.05)
+    stage.bling.faults.set("slow", rate=1.0, seconds=5 * PATIENCE_S, account="avulsa")
+
+    settle_once(stage, "CANECA")
+
+    assert stage.shown("filial", "CANECA") == 6
+
+
+def test_an_account_that_refuses_at_once_is_asked_again_at_once(stage: Stage) -> None:
+    stage.bling.faults.set("error_500", rate=1.0, account="avulsa")
+    asked = len(stage.bling.requests("avulsa"))
+
+    settle_once(stage, "CANECA")
+    settle_once(stage, "BONE")
+
+    assert len(stage.bling.requests("avulsa")) > asked + 1
+    assert not silence.is_silent(stage.accounts["avulsa"].id, lambda: True)
+
+
+def test_only_one_probe_is_asked_at_a_time_and_the_rest_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 1000.0
+    monkeypatch.setattr(silence.time, "monotonic", lambda: moment)
+    asked: list[float] = []
+    monkeypatch.setattr(silence.threading, "Thread", InTheOpen)
+    silence.forget_all()
+
+    def probe() -> bool:
+        asked.append(moment)
+        return len(asked) == 3
+
+    silence.note_hung("conta")
+    while silence.is_silent("conta", probe):
+        moment += 1
+
+    assert [after - before for before, after in zip([1000.0, *asked], asked, strict=False)] == [5.0, 10.0, 20.0]
+
+
+class InTheOpen:
+    """A thread that runs where it is started."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_options: Any) -> None:
+        self._run = lambda: target(*args)
+
+    def start(self) -> None:
+        self._run()
