@@ -46,3 +46,4 @@ def tick() -> None:
     )
     for run in stalled:
         runs.wake(run)
+    runs.finish_forgotten(now - GRACE)

@@ -15,7 +15,7 @@ from peewee import EXCLUDED, Case, chunked
 
 from clock import utcnow
 from db import database
-from models import DirtySku
+from models import DirtySku, Priority
 
 # A worker that died holds its SKUs for this long at the most; one that lives renews well before.
 LEASE = timedelta(seconds=30)
@@ -89,18 +89,22 @@ def _smaller(field):  # type: ignore[no-untyped-def]
 
 
 def claim_dirty(organization_id: str, limit: int, now: datetime | None = None) -> list[Claim]:
-    """Take up to `limit` SKUs that are due and that nobody holds, the most urgent first; [] when there are none."""
+    """Take up to `limit` SKUs that are due and that nobody holds; [] when there are none.
+
+    Live ones are taken by themselves, so that no sale waits for the balances and writes of what is less urgent.
+    """
     now = now or utcnow()
     lease = secrets.token_hex(16)
     free = DirtySku.lease.is_null() | (DirtySku.lease_until < now)
     with database.atomic():
         due = (
-            DirtySku.select(DirtySku.id)
+            DirtySku.select(DirtySku.id, DirtySku.priority)
             .where((DirtySku.organization == organization_id) & (DirtySku.due_at <= now) & free)
             .order_by(DirtySku.priority, DirtySku.due_at, DirtySku.id)
             .limit(limit)
         )
-        ids = [row.id for row in due]
+        rows = list(due)
+        ids = [row.id for row in rows if row.priority == Priority.LIVE] or [row.id for row in rows]
         if not ids:
             return []
         DirtySku.update(
@@ -182,6 +186,18 @@ def release_until(
         DirtySku.update(lease=None, lease_until=None, run_id=run_id).where(
             (DirtySku.id == claim.id) & (DirtySku.lease == claim.lease)
         ).execute()
+
+
+def live_waits(organization_id: str) -> bool:
+    """Whether a live SKU of the organization is due and nobody holds it."""
+    now = utcnow()
+    waiting = DirtySku.select(DirtySku.id).where(
+        (DirtySku.organization == organization_id)
+        & (DirtySku.priority == Priority.LIVE)
+        & (DirtySku.due_at <= now)
+        & (DirtySku.lease.is_null() | (DirtySku.lease_until < now))
+    )
+    return bool(waiting.exists())
 
 
 def next_due_at(organization_id: str) -> datetime | None:

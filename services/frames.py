@@ -101,6 +101,11 @@ class PoolFrame:
     def is_virtual(self) -> bool:
         return self.group.balance == BalanceKind.VIRTUAL
 
+    @property
+    def unfollowed(self) -> str | None:
+        """Why the SKU, or a deposit of it, is left alone; None when all of it is followed."""
+        return self.problem or next(iter(self.left_out.values()), None)
+
     def planned_writes(self) -> list[StockWrite]:
         """Writes of an earlier settler that never left: they are cancelled and planned anew.
 

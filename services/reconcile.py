@@ -114,8 +114,8 @@ def _step(run: Run, skus: Sequence[str], client_of: ClientFor) -> bool:
         unread += any(d.plan is not None and d.plan.missing for d in decisions)
         if any(d.plan is not None and d.plan.has_news for d in decisions):
             differing.append(sku)
-        elif all(d.plan is None for d in decisions):
-            skipped[sku] = decisions[0].frame.problem or "skipped"
+        elif reason := next((one for d in decisions if (one := d.frame.unfollowed) is not None), None):
+            skipped[sku] = reason
         else:
             unchanged += 1
     announced = _announced(run.organization_id, differing)

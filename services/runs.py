@@ -20,6 +20,8 @@ from models import Cell, Event, Organization, Pool, Priority, Product, Run, RunI
 from services.dirty import mark_dirty
 
 SCAN_ENDED = "\uffff"
+# How many open runs one sweep looks at; more of them wait for the next one.
+FORGOTTEN = 50
 UNFINISHED = ("queued", "running", "retry", "held")
 # From the best to the worst: a run is as good as its worst item.
 _SEVERITY = ("unchanged", "ok", "skipped", "missing", "dup", "partial", "review", "failed")
@@ -174,6 +176,14 @@ def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
     Run.update(
         status=status, finished_at=now, started_at=fn.COALESCE(Run.started_at, Run.created_at), lease=None
     ).where(is_open).execute()
+
+
+def finish_forgotten(before: datetime) -> None:
+    """Close runs that began before this moment and have nothing open any more; the net under everything else."""
+    unfinished = Run.select(Run.id).where(Run.finished_at.is_null() & (Run.created_at <= before))
+    for run in list(unfinished.order_by(Run.id).limit(FORGOTTEN)):
+        with database.atomic():
+            finish_run_if_over(run.id)
 
 
 def get_run(organization: Organization, run_id: str) -> Run | None:

@@ -17,11 +17,11 @@ from core.events import virtual_part
 from core.facts import Seen
 from core.plan import plan_pool
 from db import connection, database
-from models import Account, Event
+from models import Account, Event, Priority
 from services.bling_clients import client_for
 from services.cases import Case, load_cases
 from services.concluding import conclude, give_back, put_off
-from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, renew
+from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, live_waits, renew
 from services.echoes import close_if_echo
 from services.entries import Decision
 from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input
@@ -183,12 +183,14 @@ def _in_thread(case: Case, client_of: ClientFor, should_stop: ShouldStop) -> Non
 
 
 class Stopping(Exception):
-    """This process was told to end: what it has not sent is for others."""
+    """This process was told to end, or a sale waits: what was not sent is taken up again."""
 
 
 def _send_and_conclude(case: Case, client_of: ClientFor, should_stop: ShouldStop) -> None:
     accounts: dict[str, Account] = {cell.account.id: cell.account for cell in case.cells}
     try:
+        if case.claim.priority != Priority.LIVE and live_waits(case.claim.organization_id):
+            raise Stopping
         for write in case.recorded.writes:
             if should_stop():
                 raise Stopping
