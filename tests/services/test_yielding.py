@@ -22,7 +22,7 @@ STOCK = {account: {SHELF: 5 if account == "matriz" else 0, SHOP: 0} for account 
 
 @pytest.fixture
 def stage(database: Database, config: Config, bling: Bling) -> Iterator[Stage]:
-    with staged(config, bling, {sku: STOCK for sku in [*SKUS, "CANECA"]}) as stage:
+    with staged(config, bling, dict.fromkeys([*SKUS, "CANECA"], STOCK)) as stage:
         stage.rule([("matriz", SHELF)], [("filial", SHOP), ("avulsa", SHOP)])
         stage.deliver()
         yield stage
