@@ -140,7 +140,7 @@ BALANCES: Mapping[str, Label] = {
 }
 
 USER_ROLES: Mapping[str, Label] = {
-    "owner": Label("Dono", "neutral", "Pode tudo, inclusive conectar e desconectar contas."),
+    "owner": Label("Dono", "neutral", "Pode tudo."),
     "operator": Label("Operador", "neutral", "Sincroniza e altera regras."),
     "reader": Label("Leitura", "neutral", "Vê tudo e não altera nada."),
 }
