@@ -22,7 +22,7 @@ from services.writes import Sent
 
 log = logging.getLogger(__name__)
 
-RETRY_BASE_S, RETRY_CAP_S = 2.0, 300.0
+RETRY_BASE_S, RETRY_CAP_S = 2.0, 60.0
 _SKIPPED = {Problem.DUPLICATE: "dup", Problem.DELETED: "missing"}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from decimal import Decimal
 
+import queues
 from bling.client import NEGATIVE, POSITIVE, BlingClient
 from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted, Unavailable
 from bling.payloads import find_deposit_balance
@@ -22,7 +23,7 @@ from core.values import ProductBalance
 from db import connection
 from models import Account, Deposit, Product
 from services.bling_clients import client_for, note_failure
-from services.dirty import RENEW_EVERY_S
+from services.dirty import RENEW_EVERY_S, hasten
 from services.frames import CellFrame, PoolFrame, Readings, Unread, all_cells
 from services.silence import HUNG_S, is_silent, note_hung
 
@@ -50,7 +51,7 @@ def read_balances(
     asked: list[tuple[Account, list[CellFrame]]] = []
     for cells in by_account.values():
         account = cells[0].account
-        if is_silent(account.id, lambda account=account: _answers(account, client_of)):  # type: ignore[misc]
+        if is_silent(account.id):
             found.update(_unread(cells, Problem.UNREADABLE))
         else:
             asked.append((account, cells))
@@ -72,13 +73,21 @@ def _unread(cells: Iterable[CellFrame], reason: str) -> dict[tuple[str, str], Un
 
 
 def _answers(account: Account, client_of: ClientFor) -> bool:
-    """Whether the account answers a small question, in whatever way."""
+    """Whether the account answers a small question, in whatever way but by hanging."""
     started_at = time.monotonic()
     try:
         client_of(account).get_company()
     except BlingError:
         return time.monotonic() - started_at < HUNG_S
     return True
+
+
+def _take_up(account: Account) -> None:
+    """What waited for the account need not wait any longer."""
+    organization_id: str = account.organization_id
+    with connection():
+        hasten(organization_id)
+    queues.kick(organization_id)
 
 
 def _read_account(
@@ -93,7 +102,7 @@ def _read_account(
     except BlingError as error:
         log.warning("Account %s could not be read: %s", account.id, error)
         if isinstance(error, Unavailable) and time.monotonic() - started_at >= HUNG_S:
-            note_hung(account.id)
+            note_hung(account.id, lambda: _answers(account, client_of), lambda: _take_up(account))
         with connection():
             note_failure(account, error)
         return _unread(cells, _reason(error))

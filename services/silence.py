@@ -1,7 +1,8 @@
 """Accounts that do not answer: one question may hang, the next ones do not wait for the same silence.
 
-After a question that hung, the account is left out, as unreadable, until it has answered a probe; the probe is asked
-beside the work, so that no sale of another account waits for it. Each process remembers for itself.
+After a question that hung, the account is left out, as unreadable, until it answers. A thread of its own asks it from
+time to time, so that no sale of another account waits for that, and says so when it answers. Each process remembers
+for itself.
 """
 
 from __future__ import annotations
@@ -15,69 +16,49 @@ log = logging.getLogger(__name__)
 
 # A refusal that comes at once holds up nobody; this is what counts as hanging.
 HUNG_S = 3.0
-FIRST_REST_S = 5.0
-LONGEST_REST_S = 60.0
+FIRST_REST_S = 2.0
+LONGEST_REST_S = 15.0
 
-
-class _Silence:
-    """One account's silence: how long it rests, and whether somebody is asking it."""
-
-    def __init__(self) -> None:
-        self.rest_s = FIRST_REST_S
-        self.ends_at = time.monotonic() + self.rest_s
-        self.is_asked = False
-
-    def go_on(self) -> None:
-        self.rest_s = min(self.rest_s * 2, LONGEST_REST_S)
-        self.ends_at = time.monotonic() + self.rest_s
-        self.is_asked = False
-
-
-_silences: dict[str, _Silence] = {}
+_silent: set[str] = set()
 _lock = threading.Lock()
 
 
-def note_hung(account_id: str) -> None:
-    """A question to the account hung: leave it out for a while."""
-    with _lock:
-        silence = _silences.get(account_id)
-        if silence is None:
-            _silences[account_id] = _Silence()
-            log.warning("Account %s does not answer and is left out until it does", account_id)
-        else:
-            silence.go_on()
+def is_silent(account_id: str) -> bool:
+    """Whether the account is to be left out now."""
+    return account_id in _silent
 
 
-def is_silent(account_id: str, probe: Callable[[], bool]) -> bool:
-    """Whether to leave the account out. Once its rest is over, `probe` is asked in a thread of its own.
+def note_hung(account_id: str, probe: Callable[[], bool], on_answer: Callable[[], None]) -> None:
+    """A question to the account hung: leave it out until `probe`, asked again and again, says that it answers.
 
-    `probe` returns whether the account answered, in whatever way.
+    `on_answer` is called then, once. A process that ends does not wait for any of this.
     """
     with _lock:
-        silence = _silences.get(account_id)
-        if silence is None:
-            return False
-        is_due = not silence.is_asked and time.monotonic() >= silence.ends_at
-        silence.is_asked = silence.is_asked or is_due
-    if is_due:
-        threading.Thread(target=_ask, args=(account_id, probe), name=f"probe-{account_id}", daemon=True).start()
-    return True
+        if account_id in _silent:
+            return
+        _silent.add(account_id)
+    log.warning("Account %s does not answer and is left out until it does", account_id)
+    watch = threading.Thread(
+        target=_watch, args=(account_id, probe, on_answer), name=f"silence-{account_id}", daemon=True
+    )
+    watch.start()
 
 
 def forget_all() -> None:
     """Take every account for answering, as a new process does."""
     with _lock:
-        _silences.clear()
+        _silent.clear()
 
 
-def _ask(account_id: str, probe: Callable[[], bool]) -> None:
-    answered = False
-    try:
-        answered = probe()
-    finally:
-        with _lock:
-            if answered:
-                _silences.pop(account_id, None)
-                log.info("Account %s answers again", account_id)
-            elif (silence := _silences.get(account_id)) is not None:
-                silence.go_on()
+def _watch(account_id: str, probe: Callable[[], bool], on_answer: Callable[[], None]) -> None:
+    rest_s = FIRST_REST_S
+    time.sleep(rest_s)
+    while is_silent(account_id) and not probe():
+        rest_s = min(rest_s * 2, LONGEST_REST_S)
+        time.sleep(rest_s)
+    with _lock:
+        was_silent = account_id in _silent
+        _silent.discard(account_id)
+    if was_silent:
+        log.info("Account %s answers again", account_id)
+        on_answer()

@@ -29,6 +29,8 @@ def stage(database: Database, config: Config, bling: Bling, monkeypatch: pytest.
     monkeypatch.setattr(silence, "HUNG_S", PATIENCE_S / 2)
     monkeypatch.setattr("services.reading.HUNG_S", PATIENCE_S / 2)
     monkeypatch.setattr(silence, "FIRST_REST_S", 0.5)
+    monkeypatch.setattr("services.concluding.RETRY_CAP_S", 3600.0)
+    monkeypatch.setattr("services.concluding.RETRY_BASE_S", 3600.0)
     with staged(config, bling, {"CANECA": CANECA, "BONE": CANECA}) as stage:
         stage.rule([("matriz", SHELF)], [("filial", SHOP), ("avulsa", SHOP)])
         stage.deliver()
@@ -78,25 +80,20 @@ def test_an_account_that_refuses_at_once_is_asked_again_at_once(stage: Stage) ->
     settle_once(stage, "BONE")
 
     assert len(stage.bling.requests("avulsa")) > asked + 1
-    assert not silence.is_silent(stage.accounts["avulsa"].id, lambda: True)
+    assert not silence.is_silent(stage.accounts["avulsa"].id)
 
 
-def test_only_one_probe_is_asked_at_a_time_and_the_rest_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = 1000.0
-    monkeypatch.setattr(silence.time, "monotonic", lambda: moment)
-    asked: list[float] = []
+def test_it_is_asked_again_with_growing_rests_and_its_answer_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    told: list[str] = []
+    monkeypatch.setattr(silence.time, "sleep", rests.append)
     monkeypatch.setattr(silence.threading, "Thread", InTheOpen)
-    silence.forget_all()
 
-    def probe() -> bool:
-        asked.append(moment)
-        return len(asked) == 3
+    silence.note_hung("conta", lambda: len(rests) == 5, lambda: told.append("conta"))
 
-    silence.note_hung("conta")
-    while silence.is_silent("conta", probe):
-        moment += 1
-
-    assert [after - before for before, after in zip([1000.0, *asked], asked, strict=False)] == [5.0, 10.0, 20.0]
+    assert rests == [2.0, 4.0, 8.0, 15.0, 15.0]
+    assert told == ["conta"]
+    assert not silence.is_silent("conta")
 
 
 class InTheOpen:
