@@ -113,7 +113,9 @@ def claim_dirty(organization_id: str, limit: int, now: datetime | None = None) -
             # Its last holder did not give it back: nobody knows how far it came, so the books alone do not do.
             needs_look=Case(None, ((DirtySku.lease.is_null(False), 1),), DirtySku.needs_look),
         ).where(DirtySku.id.in_(ids) & free).execute()
-        taken = DirtySku.select().where(DirtySku.lease == lease).order_by(DirtySku.priority, DirtySku.due_at)
+        taken = (
+            DirtySku.select().where(DirtySku.lease == lease).order_by(DirtySku.priority, DirtySku.due_at, DirtySku.id)
+        )
         return [
             Claim(
                 id=row.id,
