@@ -230,7 +230,6 @@ CREATE TABLE IF NOT EXISTS dirty_sku (
     marked_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,
     attempts INTEGER NOT NULL,
-    run_id TEXT,
     lease TEXT,
     lease_until BIGINT,
     UNIQUE (organization_id, sku)

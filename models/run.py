@@ -36,7 +36,6 @@ class DirtySku(Table):
     marked_at = MomentField()
     due_at = MomentField()
     attempts = IntegerField(default=0)
-    run_id = TextField(null=True)
     lease = TextField(null=True)
     lease_until = MomentField(null=True)
 

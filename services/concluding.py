@@ -17,13 +17,12 @@ from services.cases import Case
 from services.dirty import hold, mark_dirty, release_done, release_until
 from services.entries import Decision
 from services.reading import PASSING
-from services.runs import finish_run_if_over
+from services.runs import finish_run_if_over, skipped_status
 from services.writes import Sent
 
 log = logging.getLogger(__name__)
 
 RETRY_BASE_S, RETRY_CAP_S = 2.0, 60.0
-_SKIPPED = {Problem.DUPLICATE: "dup", Problem.DELETED: "missing"}
 
 
 def conclude(case: Case) -> None:
@@ -70,8 +69,9 @@ def _is_shared(sent: Sent) -> bool:
 
 def _skip_items(items: Sequence[RunItem], reason: str, now: datetime) -> None:
     for item in items:
-        RunItem.update(status=_SKIPPED.get(Problem(reason), "skipped") if reason in set(Problem) else "skipped",
-                       error=reason, finished_at=now).where(RunItem.id == item.id).execute()  # fmt: skip
+        RunItem.update(status=skipped_status(reason), error=reason, finished_at=now).where(
+            RunItem.id == item.id
+        ).execute()
 
 
 def _conclude_items(

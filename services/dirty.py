@@ -39,7 +39,6 @@ class Claim:
     priority: int
     needs_look: bool
     attempts: int
-    run_id: str | None
     marked_at: datetime
 
 
@@ -126,7 +125,6 @@ def claim_dirty(organization_id: str, limit: int, now: datetime | None = None) -
                 priority=row.priority,
                 needs_look=row.needs_look,
                 attempts=row.attempts,
-                run_id=row.run_id,
                 marked_at=row.marked_at,
             )
             for row in taken
@@ -166,26 +164,23 @@ def release_done(claim: Claim) -> bool:
     )
     if done != 1:
         # Whoever marked it meanwhile said whether events may answer for it; what we were asked for is done.
-        DirtySku.update(lease=None, lease_until=None, attempts=0, run_id=None).where(
+        DirtySku.update(lease=None, lease_until=None, attempts=0).where(
             (DirtySku.id == claim.id) & (DirtySku.lease == claim.lease)
         ).execute()
     return done == 1
 
 
-def release_until(
-    claim: Claim, due_at: datetime, *, needs_look: bool, run_id: str | None = None, failed: bool = False
-) -> None:
+def release_until(claim: Claim, due_at: datetime, *, needs_look: bool, failed: bool = False) -> None:
     """Give the SKU back to be settled again at `due_at`, or at once when it was marked meanwhile."""
     later = DirtySku.update(
         lease=None,
         lease_until=None,
         due_at=due_at,
         needs_look=needs_look,
-        run_id=run_id,
         attempts=claim.attempts + 1 if failed else 0,
     ).where((DirtySku.id == claim.id) & (DirtySku.lease == claim.lease) & (DirtySku.version == claim.version))
     if later.execute() != 1:
-        DirtySku.update(lease=None, lease_until=None, run_id=run_id).where(
+        DirtySku.update(lease=None, lease_until=None).where(
             (DirtySku.id == claim.id) & (DirtySku.lease == claim.lease)
         ).execute()
 

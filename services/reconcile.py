@@ -39,7 +39,7 @@ from services.catalog import refresh_account
 from services.dirty import mark_dirty
 from services.frames import load_frames
 from services.reading import ClientFor, read_balances
-from services.runs import SCAN_ENDED, finish_run_if_over, product_names, queue_items, wake
+from services.runs import SCAN_ENDED, finish_run_if_over, product_names, queue_items, skipped_status, wake
 from services.settle import ShouldStop, decide, never
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def _list_skipped(run: Run, skipped: dict[str, str]) -> None:
             run=run.id,
             sku=sku,
             product_name=names.get(sku, ""),
-            status={"duplicate": "dup", "deleted": "missing"}.get(problem, "skipped"),
+            status=skipped_status(problem),
             error=problem,
             created_at=now,
             finished_at=now,

@@ -27,7 +27,13 @@ UNFINISHED = ("queued", "running", "retry", "held")
 _SEVERITY = ("unchanged", "ok", "skipped", "missing", "dup", "partial", "review", "failed")
 _RUN_STATUS = {"unchanged": "ok", "ok": "ok", "skipped": "skipped", "missing": "skipped", "dup": "skipped",
                "partial": "partial", "review": "partial", "failed": "failed"}  # fmt: skip
+_SKIPPED: dict[str, str] = {Problem.DUPLICATE: "dup", Problem.DELETED: "missing"}
 _PRIORITY = {RunType.WEBHOOK: Priority.LIVE, RunType.MANUAL: Priority.MANUAL, RunType.CRON: Priority.CRON}
+
+
+def skipped_status(reason: str) -> str:
+    """The status of an item whose SKU was left alone for this reason."""
+    return _SKIPPED.get(reason, "skipped")
 
 
 def start_run(
