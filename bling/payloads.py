@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 
 from bling.errors import FieldFault, quote_foreign
 from core.quantity import to_quantity
+from core.texts import storable
 from core.values import (
     Company,
     Deposit,
@@ -257,7 +258,7 @@ def _text(entry: Mapping[str, object], key: str, default: str | None = None) -> 
         return default
     if not isinstance(value, str):
         raise PayloadError(f"{key} is {type(value).__name__}, not a text")
-    return value
+    return storable(value)
 
 
 def _token(entry: Mapping[str, object], key: str) -> str:

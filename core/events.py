@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from core.quantity import to_quantity
+from core.texts import storable
 
 STOCK_KINDS = frozenset({"stock.created", "stock.updated", "stock.deleted"})
 VIRTUAL_KIND = "virtual_stock.updated"
@@ -128,7 +129,7 @@ def product_part(raw: bytes | str, kind: str) -> ProductPart:
     sku = data.get("codigo")
     return ProductPart(
         product_id=product_id,
-        sku=_storable(str(sku)).strip() if isinstance(sku, str | int) and not isinstance(sku, bool) else None,
+        sku=storable(str(sku)).strip() if isinstance(sku, str | int) and not isinstance(sku, bool) else None,
         name=_text(data.get("nome")),
         format=_text(data.get("formato")),
         situation=_text(data.get("situacao")),
@@ -191,12 +192,7 @@ def _number(value: Any) -> Decimal | None:
 
 
 def _text(value: Any) -> str | None:
-    return _storable(value[:300]) if isinstance(value, str) and value.strip() else None
-
-
-def _storable(text: str) -> str:
-    """JSON can spell what no database takes: a NUL, or half of a surrogate pair."""
-    return text.encode("utf-8", errors="replace").decode("utf-8").replace("\x00", "\ufffd")
+    return storable(value[:300]) if isinstance(value, str) and value.strip() else None
 
 
 def _moment(value: Any) -> datetime | None:

@@ -40,7 +40,7 @@ def may_follow(state: WriteState, following: WriteState) -> bool:
 
 def states_before(following: WriteState) -> tuple[WriteState, ...]:
     """The states from which a write may become `following`: the condition of the UPDATE that moves it."""
-    return tuple(state for state in WriteState if following in _ARROWS[state])
+    return tuple(state for state in WriteState if may_follow(state, following))
 
 
 class Answer(StrEnum):

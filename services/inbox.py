@@ -47,6 +47,10 @@ def sort_inbox(organization_id: str) -> int:
                 _put_off(event, "the account could not be asked")
             except InvalidEvent as error:
                 _end(event, EventState.UNREADABLE, error.reason)
+            except Exception:
+                # Something nobody expected: this event is tried again later, and meanwhile the others go on.
+                log.exception("Event %s of account %s failed", event.id, event.account_id)
+                _put_off(event, "unexpected")
     return done
 
 

@@ -135,3 +135,36 @@ def test_events_of_other_merchants_are_none_of_its_business(matriz: Account, bli
 
     assert sort(matriz) == 0
     assert state(event)[2] is None
+
+
+def test_a_name_that_no_database_takes_is_mended_and_holds_up_nobody(matriz: Account) -> None:
+    odd = make_event(
+        matriz,
+        "product.created",
+        state="pending",
+        product_bling_id=77,
+        body='{"data": {"id": 77, "nome": "Copo \\u0000 \\ud800", "codigo": "COPO\\u0000", "situacao": "A"}}',
+    )
+
+    assert sort(matriz) == 1
+
+    assert state(odd)[0] == "processed"
+    product = Product.get(Product.bling_id == 77)
+    assert (product.name, product.sku) == ("Copo \ufffd ?", "COPO\ufffd")
+
+
+def test_an_event_that_fails_unexpectedly_waits_and_the_others_go_on(
+    matriz: Account, bling: Bling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_event(matriz, "product.updated", state="pending", product_bling_id=1, bling_event_id="0" * 32)
+    second = stock(matriz, bling.add_product("matriz", "NOVO").id, bling_event_id="f" * 32)
+
+    def fail(_event: Event) -> set[str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(inbox, "apply_product_event", fail)
+
+    assert sort(matriz) == 1
+
+    assert state(first) == ("pending", "unexpected", None)
+    assert state(second) == ("pending", None, "NOVO")
