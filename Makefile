@@ -1,15 +1,21 @@
 # Everything a developer does. Needs Python 3.11 or newer, git and make; the rest comes with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format db worker scheduler clean
+.PHONY: help run test test-processes check bench simulate format db worker scheduler clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 # Variables of the command line (make run PORT=8080) reach the program through its environment.
 PYTEST_ARGS ?=
+SEED ?= 1
+SEEDS ?= $(SEED)
+STEPS ?= 2000
+PROFILE ?=
+MODE ?=
+BALANCE ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Run everything: Redis, database, sandbox, web, worker, scheduler (PORT=8080 moves it)
 	@exec $(PY) -m devserver --end-with-parent
@@ -17,10 +23,17 @@ run: $(VENV)/.installed ## Run everything: Redis, database, sandbox, web, worker
 test: $(VENV)/.installed-dev ## Run the whole test suite (PYTEST_ARGS="-k name" to choose)
 	@exec $(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
+test-processes: $(VENV)/.installed-dev ## The long version of the tests that kill, stop and starve real processes (40 minutes)
+	@PROCESS_TESTS=full exec $(PY) -m pytest -s tests/processes $(PYTEST_ARGS)
+
 check: $(VENV)/.installed-dev ## Check format, style and types (the tests are `make test`)
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+
+simulate: $(VENV)/.installed-dev ## Play seeded stories against the engine (SEED=1 or SEEDS=1-200, STEPS, PROFILE, MODE, BALANCE)
+	@$(PY) -m tests.stateful.simulation --seeds "$(SEEDS)" --steps "$(STEPS)" \
+	    --profile "$(PROFILE)" --mode "$(MODE)" --balance "$(BALANCE)"
 
 bench: $(VENV)/.installed-dev ## Measure what matters, each figure beside its floor
 	@for script in bench/*_*.py; do echo "== $$script"; $(PY) $$script || exit 1; done

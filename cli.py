@@ -238,6 +238,11 @@ def _show_plan(organization: Organization, skus: list[str] | None, as_json: bool
         return
     for preview in previews:
         click.echo(f"{preview.group.name}: {preview.totals.changed} de {preview.totals.skus} SKUs mudariam.")
+        if preview.verdict.is_held:
+            click.echo(
+                f"  Baixaria {preview.dropped} dos {preview.followed} SKUs da regra: "
+                "antes de escrever, esperaria a aprovação de uma pessoa."
+            )
         for row in preview.rows:
             for cell in row.deposits:
                 if cell.delta:
@@ -251,6 +256,14 @@ def _plan_document(preview: Preview) -> dict[str, Any]:
     return {
         "group": preview.group.key,
         "totals": asdict(preview.totals),
+        "guard": {
+            "lowered": preview.dropped,
+            "skus": preview.followed,
+            "min_skus": preview.group.guard_min_skus,
+            "percent": f"{preview.group.guard_percent:f}",
+            "verdict": preview.verdict,
+            "holds": preview.verdict.is_held,
+        },
         "unreadable_accounts": [account.key for account in preview.unreadable_accounts],
         "items": [
             {

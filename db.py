@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, g, request
-from peewee import Database, DatabaseProxy, InterfaceError, OperationalError, SqliteDatabase
+from peewee import Database, DatabaseProxy, InterfaceError, OperationalError, PostgresqlDatabase, SqliteDatabase
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -21,9 +21,14 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 database = DatabaseProxy()
 
-# Seconds that a statement waits for another process's write to end (SQLite), or for a free connection of the pool.
+# Seconds that a statement waits for another process's lock, or for a free connection of the pool.
 LOCK_WAIT_S = 10
 CONNECT_TIMEOUT_S = 5
+# A process that stands still in the middle of a transaction, or whose machine is gone, would keep its locks for hours.
+# Nothing of ours leaves a transaction idle for longer than a blink.
+IDLE_TRANSACTION_S = 15
+# How soon a server that vanished without a word is noticed, in seconds of silence.
+KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 UNREACHABLE = (OperationalError, InterfaceError, MaxConnectionsExceeded)
 
 
@@ -63,12 +68,27 @@ def _sqlite(url: str) -> SqliteDatabase:
     )
 
 
+class _Bounded(PostgresqlDatabase):
+    """PostgreSQL that neither waits for a lock nor holds one for ever."""
+
+    def _connect(self) -> Any:
+        connection = super()._connect()  # type: ignore[misc]
+        # Not as options of the connection: poolers in between refuse those.
+        connection.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+        return connection
+
+
+class _BoundedPool(PooledPostgresqlDatabase, _Bounded):
+    """The settings are made once per connection, not each time that one is taken from the pool."""
+
+
 def _postgres(url: str, max_connections: int) -> PooledPostgresqlDatabase:
     address = "postgresql://" + url.partition("://")[2]
-    options: dict[str, Any] = {"application_name": "estoqueuni"}
-    if "connect_timeout" not in urlsplit(address).query:
-        options["connect_timeout"] = CONNECT_TIMEOUT_S
-    return PooledPostgresqlDatabase(
+    query = urlsplit(address).query
+    defaults = {"application_name": "estoqueuni", "connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE}
+    options: dict[str, Any] = {name: value for name, value in defaults.items() if name not in query}
+    return _BoundedPool(
         address,
         autoconnect=False,
         max_connections=max_connections,

@@ -11,6 +11,7 @@ import math
 import time
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -80,15 +81,18 @@ def enqueue(function: str, *args: Any, queue: str = LIVE, timeout_s: int = JOB_T
 def kick(organization_id: str, force: bool = False) -> bool:
     """Wake the organization's drain, unless a wake-up is on its way already. False: Redis is away; logged.
 
-    The sweep uses `force`: what it finds may be there because the wake-up that is noted got lost.
+    The sweep uses `force`: what it finds may be there because the wake-up that is noted got lost. Only one that still
+    stands in the queue keeps it from pushing another, or they would pile up while every worker is busy.
     """
     global _resting_until
     if time.monotonic() < _resting_until and not force:
         return False
     try:
-        redis = shared_connection()
-        if redis.set(_wake_key(organization_id), 1, nx=not force, ex=WAKE_TTL_S):
-            _push("jobs.sync.drain", (organization_id,), LIVE, JOB_TIMEOUT_S)
+        redis, key, job_id = shared_connection(), _wake_key(organization_id), uuid4().hex
+        if force and _stands_in_queue(redis, redis.get(key)):
+            redis.expire(key, WAKE_TTL_S)
+        elif redis.set(key, job_id, nx=not force, ex=WAKE_TTL_S):
+            _push("jobs.sync.drain", (organization_id,), LIVE, JOB_TIMEOUT_S, job_id)
     except RedisError as error:
         log.warning("Could not wake organization %s: %s", organization_id, type(error).__name__)
         if isinstance(error, RedisTimeout):
@@ -183,9 +187,13 @@ def _count_alive(role: str) -> int:
         return 0
 
 
-def _push(function: str, args: tuple[Any, ...], queue: str, timeout_s: int) -> None:
+def _stands_in_queue(redis: Redis, job_id: bytes | str | None) -> bool:
+    return isinstance(job_id, bytes) and job_id.decode() in Queue(LIVE, connection=redis).get_job_ids()
+
+
+def _push(function: str, args: tuple[Any, ...], queue: str, timeout_s: int, job_id: str | None = None) -> None:
     Queue(queue, connection=shared_connection()).enqueue_call(
-        function, args=args, timeout=timeout_s, result_ttl=0, failure_ttl=FAILED_JOB_TTL_S
+        function, args=args, timeout=timeout_s, result_ttl=0, failure_ttl=FAILED_JOB_TTL_S, job_id=job_id
     )
 
 

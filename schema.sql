@@ -90,6 +90,7 @@ CREATE TABLE IF NOT EXISTS deposit (
 
 -- The catalogue of each account. balance_filter: the filtroSaldoEstoque that last found it (a hint that saves calls).
 -- last_event_id: the newest product event applied, so that an older one that comes late changes nothing.
+-- sku_key: what the SKU looks like (core/lookalikes.py), so that look-alikes are found without reading every product.
 CREATE TABLE IF NOT EXISTS product (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -102,8 +103,10 @@ CREATE TABLE IF NOT EXISTS product (
     parent_bling_id BIGINT,
     balance_filter INTEGER NOT NULL CHECK (balance_filter IN (0, 1, 2)),
     last_event_id TEXT,
+    sku_key TEXT,
     UNIQUE (account_id, bling_id)
 );
+CREATE INDEX IF NOT EXISTS product_sku_key ON product (organization_id, sku_key);
 CREATE INDEX IF NOT EXISTS product_sku ON product (organization_id, sku);
 CREATE INDEX IF NOT EXISTS product_account_sku ON product (account_id, sku);
 
@@ -171,9 +174,14 @@ CREATE TABLE IF NOT EXISTS pool (
     settled_at BIGINT,
     UNIQUE (group_id, sku)
 );
+CREATE INDEX IF NOT EXISTS pool_sku ON pool (organization_id, sku);
 
 -- The books, per (product, deposit) of a group. accounted: the physical balance already explained.
 -- changed_at: its last known change, ours or somebody else's; the settle window counts from it.
+-- put_off, put_off_until: a difference seen by the last look that may be an old balance, and when it is looked at again.
+-- doubt: what the last look took off the pool for it, or for a write of unknown outcome; never positive.
+-- left_at: since when its product or deposit is out of the pool. The row stays for its history; what its books say is
+-- over, and when it comes back it starts with the balance found then.
 CREATE TABLE IF NOT EXISTS cell (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -188,6 +196,10 @@ CREATE TABLE IF NOT EXISTS cell (
     read_at BIGINT NOT NULL,
     changed_at BIGINT,
     problem TEXT,
+    put_off BIGINT,
+    put_off_until BIGINT,
+    doubt BIGINT,
+    left_at BIGINT,
     UNIQUE (pool_id, product_id, deposit_id)
 );
 CREATE INDEX IF NOT EXISTS cell_place ON cell (product_id, deposit_id);
@@ -217,6 +229,7 @@ CREATE TABLE IF NOT EXISTS event (
 CREATE INDEX IF NOT EXISTS event_pending ON event (organization_id, id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS event_pending_sku ON event (organization_id, sku) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS event_account ON event (account_id, id);
+CREATE INDEX IF NOT EXISTS event_sku ON event (organization_id, sku, id);
 
 -- SKUs to be settled: rows, not queue entries. version grows with every mark, so a SKU that becomes dirty
 -- while it is being settled is settled again. needs_look: something other than a judgeable event asked for it.
@@ -238,6 +251,8 @@ CREATE INDEX IF NOT EXISTS dirty_sku_due ON dirty_sku (organization_id, priority
 
 -- One synchronization: what a webhook, the clock or a person set going. cursor: how far a full check has come.
 -- Of the SKUs considered: unchanged; unannounced, which differed though no event had told; unread, in part at least.
+-- undoes: what a run that undoes was asked to take back (JSON); undoes_run_id: the run, where it was one.
+-- guard: the groups of which it would lower too much, as it was counted; decision: approved, discarded or superseded.
 CREATE TABLE IF NOT EXISTS run (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -258,7 +273,13 @@ CREATE TABLE IF NOT EXISTS run (
     lease_until BIGINT,
     created_at BIGINT NOT NULL,
     started_at BIGINT,
-    finished_at BIGINT
+    finished_at BIGINT,
+    undoes TEXT,
+    undoes_run_id TEXT REFERENCES run (id) ON DELETE SET NULL,
+    guard TEXT,
+    decision TEXT,
+    decided_by TEXT REFERENCES users (id) ON DELETE SET NULL,
+    decided_at BIGINT
 );
 CREATE INDEX IF NOT EXISTS run_history ON run (organization_id, id);
 CREATE INDEX IF NOT EXISTS run_open ON run (organization_id, type) WHERE finished_at IS NULL;
@@ -301,6 +322,20 @@ CREATE TABLE IF NOT EXISTS item_deposit (
     UNIQUE (item_id, deposit_id)
 );
 
+-- What a run would lower, as it was read before anything was marked to be settled: what whoever decides gets to see.
+CREATE TABLE IF NOT EXISTS item_drop (
+    id TEXT NOT NULL PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
+    item_id TEXT NOT NULL REFERENCES run_item (id) ON DELETE CASCADE,
+    account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+    deposit_id TEXT NOT NULL REFERENCES deposit (id),
+    before BIGINT NOT NULL,
+    after BIGINT NOT NULL,
+    is_zeroed INTEGER NOT NULL CHECK (is_zeroed IN (0, 1)),
+    read_at BIGINT NOT NULL,
+    UNIQUE (item_id, deposit_id)
+);
+
 -- A change of a balance that we did not make, as it was booked. evidence: the chain of events, or the level alone.
 CREATE TABLE IF NOT EXISTS movement (
     id TEXT NOT NULL PRIMARY KEY,
@@ -317,6 +352,8 @@ CREATE TABLE IF NOT EXISTS movement (
 CREATE INDEX IF NOT EXISTS movement_cell ON movement (cell_id, id);
 
 -- One POST /estoques of ours: the intent is committed before the call leaves.
+-- evidence: what settled an outcome that was not known. found, found_at: the balance that left it undecided, for the
+-- person who decides (decided_by, decided_at). undo_item_id: the run_item that undoes this write, or did.
 CREATE TABLE IF NOT EXISTS stock_write (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -337,12 +374,20 @@ CREATE TABLE IF NOT EXISTS stock_write (
     is_echoed INTEGER NOT NULL CHECK (is_echoed IN (0, 1)),
     planned_at BIGINT NOT NULL,
     sent_at BIGINT,
-    ended_at BIGINT
+    ended_at BIGINT,
+    evidence TEXT,
+    found BIGINT,
+    found_at BIGINT,
+    decided_by TEXT REFERENCES users (id) ON DELETE SET NULL,
+    decided_at BIGINT,
+    undo_item_id TEXT
 );
 -- At most one open write per place: the index says so, not only a lock.
 CREATE UNIQUE INDEX IF NOT EXISTS stock_write_open ON stock_write (product_id, deposit_id)
     WHERE state IN ('planned', 'sending', 'unknown');
 CREATE INDEX IF NOT EXISTS stock_write_cell ON stock_write (cell_id, id);
+CREATE INDEX IF NOT EXISTS stock_write_item ON stock_write (item_id);
+CREATE INDEX IF NOT EXISTS stock_write_undo ON stock_write (undo_item_id) WHERE undo_item_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS stock_write_state ON stock_write (organization_id, state)
     WHERE state IN ('planned', 'sending', 'unknown');
 

@@ -36,6 +36,9 @@ T = TypeVar("T")
 _DAILY = re.compile(r"\bdia\b|diári", re.IGNORECASE)
 _HOLD_S = 1.0
 _QUOTA_HOLD_S = 3600.0
+# A write that was allowed to leave leaves within this time or not at all: a process that was paused in between must not
+# send it when others have long taken over (services/dirty.py, LEASE).
+LEAVE_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +120,15 @@ class Transport:
         """POST exactly once. Of the errors of this package that it raises, only WriteOutcomeUnknown leaves a doubt.
 
         `before_leaving` is called when the turn has come, right before the request leaves; what it raises stops the
-        request.
+        request. What it allowed is good for LEAVE_WITHIN_S; after that the request is NotSent.
         """
         request = f"POST {path}"
         ticket = caller.pacer.wait_turn(caller.account_id)
+        leave_by = self._monotonic() + LEAVE_WITHIN_S
         if before_leaving is not None:
             before_leaving()
         try:
-            return _read_value(request, self._send(caller, ticket, "POST", path, body), parse)
+            return _read_value(request, self._send(caller, ticket, "POST", path, body, leave_by), parse)
         except NoAnswer as broken:
             failure = WriteOutcomeUnknown if broken.has_left else NotSent
             raise failure(request, str(broken)) from broken
@@ -139,7 +143,15 @@ class Transport:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._wire.send("POST", path, body=urlencode(form).encode(), headers=headers, credentials=credentials)
 
-    def _send(self, caller: Caller, ticket: str, method: str, target: str, body: bytes | None = None) -> Answer:
+    def _send(
+        self,
+        caller: Caller,
+        ticket: str,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        leave_by: float | None = None,
+    ) -> Answer:
         headers = {"Authorization": f"Bearer {caller.token}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -149,6 +161,7 @@ class Transport:
             body=body,
             headers=headers,
             note_left=lambda: caller.pacer.note_left(caller.account_id, ticket),
+            leave_by=leave_by,
         )
 
     def _hold_back(self, caller: Caller, failure: BlingError, attempt: int) -> float:

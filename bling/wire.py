@@ -77,9 +77,13 @@ class Wire:
         headers: dict[str, str],
         credentials: tuple[str, str] | None = None,
         note_left: Callable[[], None] = lambda: None,
+        leave_by: float | None = None,
     ) -> Answer:
-        """Raises NoAnswer. `note_left` is called once: when the first bytes have left, or when they never will."""
-        departure = _Departure(note_left)
+        """Raises NoAnswer. `note_left` is called once: when the first bytes have left, or when they never will.
+
+        After `leave_by`, a moment of the monotonic clock, nothing leaves any more.
+        """
+        departure = _Departure(note_left, leave_by, self._monotonic)
         session = self._session()
         if method == "POST" and self._monotonic() - self._own.used_at > self._max_idle_s:
             session.close()  # Drops the kept-alive connections; the session itself stays usable.
@@ -143,12 +147,16 @@ class _ThreadState(threading.local):
 class _Departure:
     """Follows one request out of the door."""
 
-    def __init__(self, note_left: Callable[[], None]) -> None:
+    def __init__(self, note_left: Callable[[], None], leave_by: float | None, monotonic: Callable[[], float]) -> None:
         self.has_begun = False
         self._note_left = note_left
         self._is_noted = False
+        self._leave_by = leave_by
+        self._monotonic = monotonic
 
     def begin(self) -> None:
+        if self._leave_by is not None and self._monotonic() > self._leave_by:
+            raise TimeoutError("it was too late for the request to leave")
         self.has_begun = True
 
     def finish(self) -> None:

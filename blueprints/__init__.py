@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from blueprints import accounts, auth, dashboard, groups, health, help, history, oauth, runs, webhooks
+from blueprints import (
+    accounts,
+    auth,
+    dashboard,
+    doctor,
+    groups,
+    health,
+    help,
+    history,
+    oauth,
+    overrides,
+    runs,
+    stock,
+    undo,
+    webhooks,
+)
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     auth.bp,
@@ -12,9 +27,13 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     accounts.bp,
     oauth.bp,
     groups.bp,
+    doctor.bp,
+    overrides.bp,
     help.bp,
     history.bp,
     runs.bp,
+    stock.bp,
+    undo.bp,
     health.bp,
     webhooks.bp,
 )

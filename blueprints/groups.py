@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
@@ -9,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from blueprints.access import get_or_404, is_partial, me, my_organization, roles_required
+from clock import utcnow
 from models import Role, StockGroup
 from services import group_form, group_pages, groups, plans
 from services.activation import ActivationRefused, activate_group
@@ -18,8 +21,8 @@ from services.groups import GroupRefused
 bp = Blueprint("groups", __name__, url_prefix="/regras")
 
 acting = roles_required(Role.OWNER, Role.OPERATOR)
-# How long a plan that somebody looked at may still be consented to.
-CONSENT_S = 30 * 60
+# How old the balances of a plan may be that somebody consents to.
+CONSENT_LIFE = timedelta(minutes=30)
 
 
 @bp.get("")
@@ -33,11 +36,11 @@ def create() -> ResponseReturnValue:
     if request.method == "GET":
         return _form_page(GroupForm(group_form.NEW))
     form = GroupForm(request.form)
-    group = group_pages.save_form(my_organization(), form, me())
-    if group is None:
+    saved = group_pages.save_form(my_organization(), form, me())
+    if saved is None:
         return _form_page(form)
     flash("Rascunho salvo. Confira abaixo o que a regra mudaria e ative-a quando estiver certo.", "ok")
-    return _to(group)
+    return _to(saved.group)
 
 
 @bp.route("/<group_id>/editar", methods=["GET", "POST"])
@@ -47,9 +50,11 @@ def edit(group_id: str) -> ResponseReturnValue:
     if request.method == "GET":
         return _form_page(group_pages.form_for(group), group)
     form = GroupForm(request.form)
-    if group_pages.save_form(my_organization(), form, me(), group) is None:
+    saved = group_pages.save_form(my_organization(), form, me(), group)
+    if saved is None:
         return _form_page(form, group)
-    flash("Regra salva. A conferência de todos os produtos já começou." if group.is_active else "Regra salva.", "ok")
+    is_checked = saved.decides_anew and saved.group.is_active
+    flash("Regra salva. A conferência de todos os produtos já começou." if is_checked else "Regra salva.", "ok")
     return _to(group)
 
 
@@ -128,19 +133,46 @@ def _plan_values(group: StockGroup, plan: plans.Plan) -> dict[str, Any]:
         "shown": shown if shown in plans.SHOWN else "changed",
         "text": text,
         "page": plans.page_of(plan, shown, text, request.args.get("pagina", 1, type=int)),
-        "consent": _signer().dumps([group.id, plan.fingerprint]),
+        "consent": _signer().dumps(asdict(_seen(group, plan))),
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What somebody saw of a plan, as it comes back with the consent: the signature says that it was really shown."""
+
+    group_id: str
+    fingerprint: str
+    read_at: str
+    lowered: int
+    zeroed: int
+    is_risky: bool
+
+
+def _seen(group: StockGroup, plan: plans.Plan) -> _Seen:
+    totals = plan.totals
+    return _Seen(
+        group.id, plan.fingerprint, plan.read_at.isoformat(), totals["lowered"], totals["zeroed"], plan.is_risky()
+    )
+
+
 def _fault_of_consent(group: StockGroup, plan: plans.Plan | None) -> str | None:
-    """Why this activation is not a consent to a plan that was seen; None when it is."""
+    """Why this activation is not a consent to a plan that was seen; None when it is.
+
+    `plan`: the one that would be shown now. Somebody else may have had the balances read anew meanwhile.
+    """
     try:
-        group_id, fingerprint = _signer().loads(request.form.get("consent", ""), max_age=CONSENT_S)
-    except (BadSignature, ValueError):
+        seen = _Seen(**_signer().loads(request.form.get("consent", "")))
+        read_at = datetime.fromisoformat(seen.read_at)
+    except (BadSignature, TypeError, ValueError):
         return "Veja antes o que a regra mudaria: o plano que você viu já não vale."
-    if group_id != group.id or fingerprint != groups.fingerprint(groups.draft_of(group)):
+    if seen.group_id != group.id or seen.fingerprint != groups.fingerprint(groups.draft_of(group)):
         return "A regra mudou depois do plano que você viu. Confira o novo plano antes de ativar."
-    if (plan is None or plan.is_risky()) and request.form.get("confirmed") != "yes":
+    if utcnow() - read_at > CONSENT_LIFE:
+        return "Os saldos do plano que você viu têm mais de 30 minutos. Confira o novo plano antes de ativar."
+    if plan is not None and (plan.totals["lowered"], plan.totals["zeroed"]) != (seen.lowered, seen.zeroed):
+        return "Os saldos mudaram depois do plano que você viu. Confira o novo plano antes de ativar."
+    if seen.is_risky and request.form.get("confirmed") != "yes":
         return "Marque que você conferiu as baixas antes de ativar."
     return None
 

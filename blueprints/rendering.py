@@ -12,7 +12,8 @@ from flask import Flask, Response, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from blueprints.access import my_organization
-from services import labels, overview
+from services import held, labels, overview
+from services.derivation_words import outcome_text
 
 A_YEAR = "public, max-age=31536000, immutable"
 THEMES = ("claro", "escuro")
@@ -23,7 +24,12 @@ def init_app(app: Flask) -> None:
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(labels.FILTERS)
     app.jinja_env.globals.update(
-        label=labels.label, header_state=header_state, theme=theme, GLOSSARIES=labels.GLOSSARIES
+        label=labels.label,
+        header_state=header_state,
+        theme=theme,
+        held_line=held.held_line,
+        GLOSSARIES=labels.GLOSSARIES,
+        outcome_text=outcome_text,
     )
     folder = Path(app.static_folder or "static")
 

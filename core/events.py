@@ -6,6 +6,7 @@ All kinds of webhook-examples.json are known; anything else that has an envelope
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -23,6 +24,7 @@ KEPT_KINDS = frozenset(
     for action in ("created", "updated", "deleted")
 )
 _MAX_ID = 2**63 - 1
+_UUID7 = re.compile("[0-9a-f]{12}7[0-9a-f]{19}")
 _MAX_DIGITS = len(str(_MAX_ID))
 
 
@@ -205,3 +207,10 @@ def _moment(value: Any) -> datetime | None:
     except (ValueError, OverflowError):
         # Overflow: the first or the last day of all, in a zone where it is another day.
         return None
+
+
+def sortable_id(event_id: str | None) -> str | None:
+    """The id as 32 hexadecimal characters if it is a UUIDv7: only those sort by time and may be compared."""
+    digits = (event_id or "").replace("-", "").lower()
+    # Bling's ids carry the version digit of UUIDv7 but not always the variant.
+    return digits if _UUID7.fullmatch(digits) else None

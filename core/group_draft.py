@@ -111,7 +111,7 @@ def read_group(group: Place, accounts: Collection[str]) -> GroupDraft:
             DEFAULT_GUARD_SKUS if guard["min_skus"].is_absent else guard["min_skus"].integer(0, MAX_GUARD_SKUS)
         ),
         guard_percent=DEFAULT_GUARD_PERCENT if percent is None else percent,
-        overrides=tuple(_read_override(item, accounts) for item in group["overrides"].items()),
+        overrides=tuple(read_override(item, accounts) for item in group["overrides"].items()),
         is_active=group["active"].flag(),
     )
     _check_roles(group, draft)
@@ -179,7 +179,8 @@ def _read_limits(item: Place) -> Limits:
     )
 
 
-def _read_override(item: Place, accounts: Collection[str]) -> OverrideDraft:
+def read_override(item: Place, accounts: Collection[str]) -> OverrideDraft:
+    """The exception at this place of a document. Faults go to the place's list."""
     item.check_keys(required=("sku",), optional=("target", "reserve", "percent", "max", "stop_at", "ignore"))
     target = item["target"]
     return OverrideDraft(

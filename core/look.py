@@ -96,6 +96,22 @@ def look_at_cell(
     return _with_newest_event(found, seen, left, (), None, window)
 
 
+def baseline_due(
+    seen: Seen, events: Sequence[StockFact], written_at: datetime | None, window: timedelta
+) -> datetime | None:
+    """When a cell without books may be given its baseline, if not now: what was read may be older than its last change.
+
+    Books that start from an old balance would take the new one for a movement. `written_at`: when a write of ours last
+    ended there, of whichever pool; a newer event that tells of the very balance that was read vouches for it.
+    """
+    newest = events[-1] if events else None
+    if newest is not None and newest.after == seen.physical and (written_at is None or newest.at >= written_at):
+        return None
+    moments = [*([newest.at] if newest is not None else ()), *([written_at] if written_at is not None else ())]
+    over_at = max(moments, default=seen.at) + window
+    return over_at if moments and seen.at < over_at else None
+
+
 def _blocked(book: Book, seen: Seen, difference: Decimal, open_write: OpenWrite) -> Look:
     """A cell with a write whose outcome is unknown: nothing is booked, and the smaller of the two readings counts."""
     readings = (difference, difference - open_write.quantity)

@@ -7,7 +7,7 @@ plan was carried out gives no writes. The formulas are those of DESIGN.md, "The 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -24,9 +24,10 @@ from core.facts import (
     StockFact,
     TargetMovements,
 )
-from core.look import Look, look_at_cell
+from core.look import Look, baseline_due, look_at_cell
 from core.rules import TargetRule, pool_decimals
 from core.rules import apply as apply_rule
+from core.write_backs import Debt, Taker, share_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class CellInput:
 
     `key` names it; `position` orders it inside its role; `write_back_position` is its place among the sources that
     the merchant chose to take movements of targets. `seen` None: it could not be read, for the reason `unread`.
-    `refused`: Bling said no to a write there and nobody has looked into it since.
+    `refused`: Bling said no to a write there and nobody has looked into it since. `written_at`: when a write of ours
+    last ended there, of whichever pool.
     """
 
     key: str
@@ -51,11 +53,18 @@ class CellInput:
     writes: Sequence[OwnWrite] = ()
     open_write: OpenWrite | None = None
     refused: bool = False
+    written_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PoolInput:
-    """One SKU of one group. `owed`: what no source has taken yet. `level`: the pool itself (mirror), None at first."""
+    """One SKU of one group. `owed`: what no source has taken yet. `level`: the pool itself (mirror), None at first.
+
+    `is_begun`: it was worked out before, so that what was never read keeps it from rising and no more. `uncounted`:
+    sources without a cell whose stock nobody can count, with the reason. `had_sources`: a pool whose sources have all
+    left is empty; one that never had any is none. `perhaps_owed`: what sources that left may not have taken, never
+    positive.
+    """
 
     mode: Mode
     balance: BalanceKind
@@ -65,6 +74,10 @@ class PoolInput:
     seed: str | None
     cells: Sequence[CellInput]
     window: timedelta
+    is_begun: bool = False
+    uncounted: Mapping[str, str] = field(default_factory=dict)
+    had_sources: bool = False
+    perhaps_owed: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,7 @@ class PoolPlan:
     `looks`: per cell that was read. `available`: A, None while something the pool needs was never read. `wanted`:
     the physical balance each target should show. `held`: cells that should change but may not now, with the reason.
     `missing`: cells the pool needs that could not be read, with the reason; while there are any, nothing is raised.
+    `joins_at`: cells without books whose balance may still be an old one, and when they may be given their baseline.
     """
 
     looks: Mapping[str, Look]
@@ -96,6 +110,7 @@ class PoolPlan:
     missing: Mapping[str, str]
     again_at: datetime | None
     must_look: bool
+    joins_at: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def has_news(self) -> bool:
@@ -139,13 +154,12 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
     """
     virtual = pool.balance is BalanceKind.VIRTUAL
     cells = sorted(pool.cells, key=lambda cell: (cell.role is Role.TARGET, cell.position, cell.key))
-    looks = {
-        cell.key: look_at_cell(cell.book, cell.seen, cell.events, cell.writes, cell.open_write, pool.window)
-        for cell in cells
-        if cell.seen is not None
-    }
-    again = [look.again_at for look in looks.values() if look.again_at is not None]
-    missing = {
+    joins_at = {cell.key: due for cell in cells if (due := _joins_at(cell, pool.window)) is not None}
+    cells = [replace(cell, seen=None, unread="put_off") if cell.key in joins_at else cell for cell in cells]
+    looks = {cell.key: _look(pool, cell, cell.seen) for cell in cells if cell.seen is not None}
+    again = [*joins_at.values(), *(look.again_at for look in looks.values() if look.again_at is not None)]
+    must_look = bool(joins_at) or any(look.must_look for look in looks.values())
+    missing = dict(pool.uncounted) | {
         cell.key: cell.unread or "unreadable"
         for cell in cells
         if cell.seen is None and (cell.role is Role.SOURCE or (virtual and cell.book is None))
@@ -164,9 +178,12 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
             # What moved before the pool had a start was owed to it.
             level, owed = level + owed, ZERO
 
-    pool_unknown = any(cell.role is Role.SOURCE or virtual for cell in never_read)
-    if pool_unknown or (pool.mode is Mode.MIRROR and level is None) or not targets or (not sources and level is None):
-        return PoolPlan(looks, owed, level, None, {}, (), {}, missing, min(again, default=None), _must_look(looks))
+    again_at = min(again, default=None)
+    nothing = PoolPlan(looks, owed, level, None, {}, (), {}, missing, again_at, must_look, joins_at)
+    pool_unknown = not pool.is_begun and any(cell.role is Role.SOURCE or virtual for cell in never_read)
+    is_empty = not sources and level is None and not pool.had_sources
+    if pool_unknown or (pool.mode is Mode.MIRROR and level is None) or not targets or is_empty:
+        return nothing
 
     available = _available(pool, level, owed, sources, targets)
     wishes: list[Wish] = []
@@ -180,13 +197,26 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
         wanted[target.cell.key] = apply_rule(target.cell.rule or TargetRule(), available, decimals) + target.reserved
         _wish_target(target, wanted[target.cell.key], bool(missing), wishes, held)
     wishes.sort(key=lambda wish: (wish.purpose is Purpose.TARGET, wish.quantity > ZERO))
-    return PoolPlan(
-        looks, owed, level, available, wanted, tuple(wishes), held, missing, min(again, default=None), _must_look(looks)
-    )
+    return replace(nothing, owed=owed, available=available, wanted=wanted, wishes=tuple(wishes), held=held)
 
 
-def _must_look(looks: Mapping[str, Look]) -> bool:
-    return any(look.must_look for look in looks.values())
+def _joins_at(cell: CellInput, window: timedelta) -> datetime | None:
+    """When a cell without books may be looked at, if what was read of it now may be an old balance."""
+    if cell.book is not None or cell.seen is None:
+        return None
+    return baseline_due(cell.seen, cell.events, cell.written_at, window)
+
+
+def _look(pool: PoolInput, cell: CellInput, seen: Seen) -> Look:
+    look = look_at_cell(cell.book, seen, cell.events, cell.writes, cell.open_write, pool.window)
+    if cell.role is Role.SOURCE or pool.target_movements is not TargetMovements.OVERWRITE:
+        return look
+    # What moves on this target is nobody's stock, so it does not make the pool smaller while it is put off either. Its
+    # reservations count, and those of a balance that may be old must not be fewer than they were.
+    reserved = look.reserved
+    if cell.book is not None and look.put_off is not None:
+        reserved = max(reserved, cell.book.reserved)
+    return replace(look, doubt=ZERO, reserved=reserved)
 
 
 def _now(cell: CellInput, look: Look | None, virtual: bool) -> _Now | None:
@@ -221,7 +251,7 @@ def _available(
         ZERO,
     )
     doubts = sum((one.look.doubt for one in (*sources, *targets) if one.look is not None), ZERO)
-    return base - sum((one.reserved for one in targets), ZERO) + owed + open_write_backs + doubts
+    return base - sum((one.reserved for one in targets), ZERO) + owed + open_write_backs + doubts + pool.perhaps_owed
 
 
 def _parts(
@@ -241,34 +271,26 @@ def _wish_write_backs(
     carried: Decimal, targets: Sequence[_Now], sources: Sequence[_Now], wishes: list[Wish], held: dict[str, str]
 ) -> Decimal:
     """Give what is owed, `carried` from before and moved on targets now, to sources; return what stays owed."""
-    moves = [(one.look.movement, one.cell.account) for one in targets if one.look is not None]
-    shares: dict[str, Decimal] = {}
-    stays = ZERO
-    for amount, account in ((carried, None), *moves):
-        if amount == ZERO:
-            continue
-        takers = _takers(sources, account)
-        taker = next((one for one in takers if one.is_writable), None)
-        if taker is None:
-            stays += amount
-            held.update((one.cell.key, one.obstacle) for one in takers)
-        else:
-            shares[taker.cell.key] = shares.get(taker.cell.key, ZERO) + amount
+    moved = [Debt(one.look.movement, one.cell.account) for one in targets if one.look is not None]
+    takers = [
+        Taker(
+            key=one.cell.key,
+            account=one.cell.account,
+            preference=one.cell.write_back_position,
+            on_shelf=one.accounted,
+            reserved=one.reserved,
+            is_writable=one.is_writable,
+            is_waiting=one.look is not None and not one.look.is_settled and not one.cell.refused,
+        )
+        for one in sources
+    ]
+    shares = share_out([Debt(carried), *moved], takers)
     for one in sources:
-        if shares.get(one.cell.key, ZERO) != ZERO:
-            wishes.append(Wish(one.cell.key, shares[one.cell.key], one.accounted, Purpose.WRITE_BACK))
-    return stays
-
-
-def _takers(sources: Sequence[_Now], account: str | None) -> list[_Now]:
-    """Who takes a movement made on a target of this account: the merchant's choice; else its own account's sources,
-    then the first, then, when that one cannot, the next.
-    """
-    chosen = [(one.cell.write_back_position, one) for one in sources if one.cell.write_back_position is not None]
-    if chosen:
-        return [one for _, one in sorted(chosen, key=lambda pair: (pair[0], pair[1].cell.key))]
-    at_home = [one for one in sources if one.cell.account == account]
-    return at_home + [one for one in sources if one not in at_home]
+        if one.cell.key in shares.taken:
+            wishes.append(Wish(one.cell.key, shares.taken[one.cell.key], one.accounted, Purpose.WRITE_BACK))
+        if one.cell.key in shares.held:
+            held[one.cell.key] = one.obstacle
+    return shares.left
 
 
 def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[Wish], held: dict[str, str]) -> None:

@@ -136,6 +136,9 @@ class RedisProcess:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def send_signal(self, which: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(which)

@@ -7,42 +7,37 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from peewee import fn
-
 import queues
 from clock import utcnow
 from jobs.runtime import job
 from models import DirtySku, Event, EventState, Run, RunType
-from services import reconcile, runs
+from services import dirty, reconcile, runs
 
 # Work that is younger than this has a wake-up on its way.
 GRACE = timedelta(seconds=5)
+# What has been open for this long without anybody's name on it was left behind by a process that is gone.
+FORGOTTEN_AFTER = timedelta(seconds=20)
 
 
 @job
 def tick() -> None:
     """Sweep forgotten work and start due checks."""
     now = utcnow()
+    forgotten = dirty.mark_forgotten(now - FORGOTTEN_AFTER)
     waiting = DirtySku.select(DirtySku.organization).where(
         (DirtySku.due_at <= now - GRACE) & (DirtySku.lease.is_null() | (DirtySku.lease_until < now))
     )
     unsorted = Event.select(Event.organization).where(
         (Event.state == EventState.PENDING) & Event.sku.is_null() & (Event.received_at <= now - GRACE)
     )
-    forgotten = {row.organization_id for row in waiting.distinct()} | {
-        row.organization_id for row in unsorted.distinct()
-    }
+    forgotten |= {row.organization_id for row in (*waiting.distinct(), *unsorted.distinct())}
     for organization_id in sorted(one for one in forgotten if one is not None):
         queues.kick(organization_id, force=True)
     for organization in reconcile.due_organizations():
         if reconcile.claim_reconcile(organization):
             runs.start_run(organization, RunType.CRON, skus=None, reason="schedule")
     stalled = Run.select().where(
-        (Run.scope == "all")
-        & Run.finished_at.is_null()
-        & (fn.COALESCE(Run.cursor, "") != runs.SCAN_ENDED)
-        & (Run.lease.is_null() | (Run.lease_until < now))
-        & (Run.created_at <= now - GRACE)
+        Run.is_scanning() & (Run.lease.is_null() | (Run.lease_until < now)) & (Run.created_at <= now - GRACE)
     )
     for run in stalled:
         runs.wake(run)

@@ -3,10 +3,8 @@ the rows say what is to be done, and a lease says who does it."""
 
 from __future__ import annotations
 
-import time
-
 import queues
-from clock import utcnow
+from clock import monotonic, utcnow
 from jobs.runtime import job, should_stop
 from services import dirty, inbox, reconcile, settle
 
@@ -19,8 +17,8 @@ def drain(organization_id: str) -> None:
     """Settle what is due in the organization until nothing is, then say when to come back."""
     # First the wake-up is taken, then the rows are read: a mark that comes later wakes anew.
     queues.take_wake(organization_id)
-    ends_at = time.monotonic() + TURN_S
-    while not should_stop() and time.monotonic() < ends_at:
+    ends_at = monotonic() + TURN_S
+    while not should_stop() and monotonic() < ends_at:
         sorted_events = inbox.sort_inbox(organization_id)
         if not settle.settle_due(organization_id, should_stop=should_stop) and not sorted_events:
             break

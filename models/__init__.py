@@ -10,7 +10,18 @@ from models.book import Cell, Movement, Pool
 from models.catalog import Deposit, Product
 from models.event import Event, EventState
 from models.group import DepositRole, GroupDeposit, SkuOverride, StockGroup
-from models.run import DirtySku, ItemDeposit, Priority, Run, RunItem, RunType, StockWrite
+from models.run import (
+    SCAN_ENDED,
+    DirtySku,
+    ItemDeposit,
+    ItemDrop,
+    Priority,
+    Run,
+    RunDecision,
+    RunItem,
+    RunType,
+    StockWrite,
+)
 
 TABLES = (
     Organization,
@@ -29,11 +40,13 @@ TABLES = (
     Run,
     RunItem,
     ItemDeposit,
+    ItemDrop,
     Movement,
     StockWrite,
 )
 
 __all__ = [
+    "SCAN_ENDED",
     "TABLES",
     "Account",
     "AccountState",
@@ -45,6 +58,7 @@ __all__ = [
     "EventState",
     "GroupDeposit",
     "ItemDeposit",
+    "ItemDrop",
     "Movement",
     "OAuthState",
     "Organization",
@@ -53,6 +67,7 @@ __all__ = [
     "Product",
     "Role",
     "Run",
+    "RunDecision",
     "RunItem",
     "RunType",
     "SkuOverride",

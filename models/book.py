@@ -23,7 +23,7 @@ class Pool(Table):
     settled_at = MomentField(null=True)
 
     class Meta:
-        indexes = ((("group", "sku"), True),)
+        indexes = ((("group", "sku"), True), (("organization", "sku"), False))
 
 
 class Cell(Table):
@@ -39,6 +39,10 @@ class Cell(Table):
     read_at = MomentField()
     changed_at = MomentField(null=True)
     problem = TextField(null=True)
+    put_off = QuantityField(null=True)
+    put_off_until = MomentField(null=True)
+    doubt = QuantityField(null=True)
+    left_at = MomentField(null=True)
 
     class Meta:
         indexes = ((("pool", "product", "deposit"), True), (("product", "deposit"), False))

@@ -32,10 +32,12 @@ class Product(Table):
     parent_bling_id = BigIntegerField(null=True)
     balance_filter = IntegerField(default=1)
     last_event_id = TextField(null=True)
+    sku_key = TextField(null=True)
 
     class Meta:
         indexes = (
             (("account", "bling_id"), True),
             (("organization", "sku"), False),
             (("account", "sku"), False),
+            (("organization", "sku_key"), False),
         )

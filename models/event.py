@@ -41,4 +41,4 @@ class Event(Table):
     body = TextField()
 
     class Meta:
-        indexes = ((("account", "id"), False),)
+        indexes = ((("account", "id"), False), (("organization", "sku", "id"), False))

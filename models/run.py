@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from peewee import BigIntegerField, ForeignKeyField, IntegerField, TextField
+from peewee import BigIntegerField, Expression, ForeignKeyField, IntegerField, TextField
 
 from models.account import Account, Organization, User
 from models.base import FlagField, MomentField, QuantityField, Table
@@ -17,6 +17,15 @@ class RunType(StrEnum):
     WEBHOOK = "webhook"
     CRON = "cron"
     MANUAL = "manual"
+
+
+class RunDecision(StrEnum):
+    """What became of a run that was held."""
+
+    APPROVED = "approved"
+    DISCARDED = "discarded"
+    SUPERSEDED = "superseded"
+    """A newer check of everything has looked again."""
 
 
 class Priority:
@@ -43,6 +52,11 @@ class DirtySku(Table):
         indexes = ((("organization", "sku"), True), (("organization", "priority", "due_at"), False))
 
 
+# A scan's cursor: None (of a run over everything that has not begun), SKUs, SCAN_ENDED with more behind it while what
+# was found is being marked (services/reconcile.py), and at last SCAN_ENDED alone. A run without a scan has none.
+SCAN_ENDED = "\uffff"
+
+
 class Run(Table):
     organization = ForeignKeyField(Organization, on_delete="CASCADE", index=False)
     type = TextField()
@@ -63,9 +77,23 @@ class Run(Table):
     created_at = MomentField()
     started_at = MomentField(null=True)
     finished_at = MomentField(null=True)
+    undoes = TextField(null=True)
+    undoes_run = ForeignKeyField("self", null=True, on_delete="SET NULL", index=False, column_name="undoes_run_id")
+    guard = TextField(null=True)
+    decision = TextField(null=True)
+    decided_by = ForeignKeyField(
+        User, null=True, on_delete="SET NULL", index=False, column_name="decided_by", backref="decided_runs"
+    )
+    decided_at = MomentField(null=True)
 
     class Meta:
         indexes = ((("organization", "id"), False),)
+
+    @classmethod
+    def is_scanning(cls) -> Expression:
+        """The condition of a scan that has not ended: what it has listed is nobody's to settle yet."""
+        not_begun = cls.cursor.is_null() & (cls.scope == "all")
+        return cls.finished_at.is_null() & (not_begun | (cls.cursor.is_null(False) & (cls.cursor != SCAN_ENDED)))
 
 
 class RunItem(Table):
@@ -103,6 +131,20 @@ class ItemDeposit(Table):
         indexes = ((("item", "deposit"), True),)
 
 
+class ItemDrop(Table):
+    organization = ForeignKeyField(Organization, on_delete="CASCADE", index=False)
+    item = ForeignKeyField(RunItem, on_delete="CASCADE", index=False, backref="drops")
+    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
+    deposit = ForeignKeyField(Deposit, index=False)
+    before = QuantityField()
+    after = QuantityField()
+    is_zeroed = FlagField()
+    read_at = MomentField()
+
+    class Meta:
+        indexes = ((("item", "deposit"), True),)
+
+
 class StockWrite(Table):
     organization = ForeignKeyField(Organization, on_delete="CASCADE", index=False)
     cell_id = TextField()
@@ -123,6 +165,13 @@ class StockWrite(Table):
     planned_at = MomentField()
     sent_at = MomentField(null=True)
     ended_at = MomentField(null=True)
+    evidence = TextField(null=True)
+    found = QuantityField(null=True)
+    found_at = MomentField(null=True)
+    decided_by = ForeignKeyField(User, null=True, on_delete="SET NULL", index=False, column_name="decided_by")
+    decided_at = MomentField(null=True)
+    # No foreign key: two of them to one table would make every join with it ambiguous.
+    undo_item_id = TextField(null=True)
 
     class Meta:
-        indexes = ((("cell_id", "id"), False),)
+        indexes = ((("cell_id", "id"), False), (("item",), False))

@@ -69,6 +69,11 @@ class Faults:
         with self._lock:
             self._switches.clear()
 
+    def follow(self, chance: random.Random) -> None:
+        """Draw from this generator from now on: a simulation that reseeds it before each action can replay any of them
+        without the others."""
+        self._random = chance
+
     def hit(self, kind: str, account: str | None) -> Switch | None:
         """Decide whether the fault strikes now; a counted hit is used up. The account's own switch comes first."""
         with self._lock:

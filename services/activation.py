@@ -7,18 +7,19 @@ the switch itself are one transaction, and the first synchronization starts with
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from peewee import chunked
+from peewee import ModelSelect, chunked
 
 from bling.client import BlingClient
 from bling.errors import BlingError
 from bling.payloads import find_deposit_balance
 from clock import utcnow
 from core.facts import Mode, Seen
+from core.intents import WriteState
 from core.plan import plan_pool
 from core.values import ProductBalance
 from db import connection, database
@@ -32,14 +33,15 @@ from models import (
     Pool,
     Product,
     Run,
-    RunType,
     StockGroup,
+    StockWrite,
     User,
 )
 from services.bling_clients import client_for, explain, note_failure
+from services.dirty import LEASE
 from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input, skus_of
 from services.reading import ClientFor
-from services.runs import start_run
+from services.runs import start_first_run
 from services.settle import settle_window
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def activate_group(group: StockGroup, user: User | None = None, *, client_of: Cl
     """
     if group.is_active:
         raise ActivationRefused("Esta regra já está ativa.")
+    refuse_after_write(GroupDeposit.select(GroupDeposit.deposit).where(GroupDeposit.group == group.id))
     balances = _read_all(group, client_of)
     with database.atomic():
         switched = (
@@ -87,7 +90,25 @@ def activate_group(group: StockGroup, user: User | None = None, *, client_of: Cl
             raise ActivationRefused("Esta regra acabou de ser ativada por outra pessoa.")
         store_baseline(group, balances)
         organization = Organization.get_by_id(group.organization_id)
-        return start_run(organization, RunType.MANUAL, skus=None, user=user, reason="activation")
+        return start_first_run(organization, [group.id], user)
+
+
+def refuse_after_write(deposits: ModelSelect | Sequence[str]) -> None:
+    """Refuse to take what these deposits show now for their baseline while it may be from before a write of ours.
+
+    The write would be found later as a movement that nobody made: units out of nothing.
+
+    :raise ActivationRefused: one of them was written within the settle window, or is being written.
+    """
+    since = utcnow() - settle_window()
+    fresh = (StockWrite.ended_at > since) | (
+        (StockWrite.state == WriteState.SENDING) & (StockWrite.sent_at > since - LEASE)
+    )
+    if StockWrite.select().where(StockWrite.deposit.in_(deposits) & fresh).exists():
+        raise ActivationRefused(
+            "A última escrita nestes depósitos acabou de sair, e o Bling ainda pode mostrar o saldo antigo. "
+            "Tente de novo em alguns segundos."
+        )
 
 
 def _read_all(group: StockGroup, client_of: ClientFor) -> dict[str, AccountBalances]:
@@ -134,10 +155,12 @@ def _read_all(group: StockGroup, client_of: ClientFor) -> dict[str, AccountBalan
 def store_baseline(group: StockGroup, balances: Mapping[str, AccountBalances], now: datetime | None = None) -> int:
     """Begin the books of a group with the balances read, by account id, inside the caller's transaction.
 
-    Books of an earlier activation start anew. Returns how many SKUs have books now; what could not be read gets
+    Books of an earlier activation end here, those of SKUs that cannot be synchronized now or that nobody has any more
+    included: what happened in between is no movement. Returns how many SKUs were looked at; what could not be read gets
     its baseline when it is read for the first time.
     """
     now = now or utcnow()
+    Pool.delete().where(Pool.group == group.id).execute()
     skus = skus_of(group)
     for chunk in chunked(skus, SKUS_PER_STEP):
         for frames in load_frames(group.organization_id, chunk, groups=[group], now=now).values():
@@ -167,7 +190,6 @@ def _readings(frame: PoolFrame, balances: Mapping[str, AccountBalances]) -> Read
 def _begin_books(frame: PoolFrame, readings: Readings, now: datetime) -> None:
     if frame.problem is not None:
         return
-    _forget(frame)
     plan = plan_pool(pool_input(frame, readings, settle_window()))
     pool = Pool.create(
         organization=frame.group.organization_id,
@@ -198,12 +220,3 @@ def _begin_books(frame: PoolFrame, readings: Readings, now: datetime) -> None:
     ]
     if rows:
         Cell.insert_many(rows).execute()
-
-
-def _forget(frame: PoolFrame) -> None:
-    """Drop the books of an earlier activation; what was written and moved then stays in the history."""
-    if frame.row is not None:
-        Pool.delete().where(Pool.id == frame.row.id).execute()
-        frame.row = None
-    for cell in frame.cells:
-        cell.row, cell.writes, cell.open_write = None, [], None

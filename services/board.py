@@ -28,6 +28,7 @@ from models import (
 )
 from services import labels
 from services.bling_clients import requests_today
+from services.held import held_line
 from services.overview import OPEN_RUNS, UNSENT_WRITES, Machinery, Part, active_groups, id_at, machinery
 from services.problems import Problem, problems_of
 
@@ -198,7 +199,8 @@ def _verdict(
         return Verdict(
             "warn",
             "Uma sincronização espera a sua aprovação",
-            "Ela baixaria produtos demais de uma vez e parou antes de escrever.",
+            f"{held_line(held[0]) or 'Ela baixaria produtos demais de uma vez.'} Parou antes de escrever; as vendas "
+            "continuam sendo sincronizadas.",
             Action("Ver o que mudaria", f"/execucoes/{held[0].id}"),
         )
     if not all(step.is_done for step in steps[:STEPS_BEFORE_ACTIVE]):

@@ -20,6 +20,7 @@ from core.values import ProductSituation
 from db import database
 from models import Account, AccountState, Cell, Deposit, Pool, Product
 from services.bling_clients import client_for, note_failure
+from services.departures import part_with_products
 from services.product_rows import (
     chunks,
     fields_of,
@@ -137,7 +138,8 @@ def look_up_product(account: Account, bling_id: int) -> Product | None:
     with database.atomic():
         known = find_product(account.id, bling_id)
         upsert_products(account.id, account.organization_id, [fields_of(product)], first_event_id(began_at))
-        mark_changed(account.organization_id, skus_touched(known, product))
+        left = part_with_products(account.id, [bling_id])
+        mark_changed(account.organization_id, skus_touched(known, product) | left)
     return find_product(account.id, bling_id)
 
 
@@ -249,4 +251,5 @@ def _store_products(account: Account, snapshot: CatalogSnapshot, full: bool) -> 
             Product.update(situation=ProductSituation.DELETED).where(Product.id.in_(chunk)).execute()
         changed |= {row.sku for row in gone if row.sku}
     upsert_products(account.id, account.organization_id, rows, newer_than)
+    changed |= part_with_products(account.id, None if full else [row["bling_id"] for row in rows])
     return changed

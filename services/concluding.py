@@ -13,6 +13,7 @@ from core.plan import PoolPlan
 from core.skus import Problem
 from db import database
 from models import Cell, ItemDeposit, Priority, RunItem, StockWrite
+from services import undoing
 from services.cases import Case
 from services.dirty import hold, mark_dirty, release_done, release_until
 from services.entries import Decision
@@ -35,26 +36,34 @@ def conclude(case: Case) -> None:
         retry_at = _retry_at(case, now)
     elif case.recorded.again:
         retry_at = now
-    moments = [moment for moment in (retry_at, case.again_at) if moment is not None]
+    waiting = [task.again_at for task in case.tasks if task.again_at is not None]
+    moments = [moment for moment in (retry_at, case.again_at, *waiting) if moment is not None]
     again_at = min(moments, default=None)
+    if again_at is None and any(task.waits for task in case.tasks):
+        again_at = _retry_at(case, now)
     with database.atomic():
         hold(case.claim)
         runs = {item.run_id for item in (*case.recorded.items, *case.open_items)}
-        if not case.decisions:
-            _skip_items(case.open_items, "no_rule", now)
+        _skip_items(_without_rule(case), "no_rule", now)
         for decision in case.decisions:
             items = [item for item in case.recorded.items if item.group_id == decision.frame.group.id]
             _conclude_items(case, decision, items, again_at if retry_at or case.must_look else None, now)
-        for run_id in sorted(runs):
+        sent = {one.write_id for one in case.sent}
+        ruling = {decision.frame.group.id for decision in case.decisions if decision.plan is not None}
+        follow = [undoing.conclude(task, sent, ruling, now) for task in case.tasks]
+        for run_id in sorted(runs | {task.item.run_id for task in case.tasks}):
             finish_run_if_over(run_id, now)
         if again_at is None:
             release_done(case.claim)
         else:
             # Where only events ask for another look, they are judged again then: an echo by that time costs no call.
             release_until(
-                case.claim, again_at, needs_look=case.must_look or retry_at is not None, failed=bool(passing or failed)
+                case.claim,
+                again_at,
+                needs_look=case.must_look or retry_at is not None or any(task.waits for task in case.tasks),
+                failed=bool(passing or failed),
             )
-        if any(_is_shared(sent) for sent in case.sent if sent.state is WriteState.CONFIRMED):
+        if any(follow) or any(_is_shared(one) for one in case.sent if one.state is WriteState.CONFIRMED):
             mark_dirty(case.claim.organization_id, [case.claim.sku], priority=Priority.LIVE, needs_look=True)
 
 
@@ -65,6 +74,14 @@ def _is_shared(sent: Sent) -> bool:
         (Cell.product == write.product_id) & (Cell.deposit == write.deposit_id) & (Cell.id != write.cell_id)
     )
     return bool(others.exists())
+
+
+def _without_rule(case: Case) -> list[RunItem]:
+    """Entries that wait for a group which is not active any more: nobody else would end them."""
+    active = {decision.frame.group.id for decision in case.decisions}
+    return [
+        item for item in case.open_items if not active or (item.group_id is not None and item.group_id not in active)
+    ]
 
 
 def _skip_items(items: Sequence[RunItem], reason: str, now: datetime) -> None:
@@ -129,6 +146,9 @@ def give_back(case: Case, reason: Exception) -> None:
     log.info("SKU %s of %s: %r, settled again", case.claim.sku, case.claim.organization_id, reason)
     with database.atomic():
         release_until(case.claim, utcnow(), needs_look=True)
+        if case.sent:
+            # The lease may be lost and whoever had it done with the SKU: then nobody knows how these writes ended.
+            mark_dirty(case.claim.organization_id, [case.claim.sku], priority=Priority.LIVE, needs_look=True)
 
 
 def put_off(case: Case, error: Exception) -> None:

@@ -290,8 +290,15 @@ def _renew(account: Account, started: OAuthState, app: _App, tokens: Tokens, com
     if account.state != AccountState.PAUSED:
         changes |= {"state": AccountState.CONNECTED, "state_reason": None}
     Account.update(changes).where(Account.id == account.id).execute()
+    if account.state in (AccountState.RECONNECT, AccountState.DISCONNECTED):
+        forget_catalog(account.id)
     # What happened while the account could not be read is looked for now, not at the next periodic check.
     _check_soon(account.organization_id)
+
+
+def forget_catalog(account_id: str) -> None:
+    """Nobody told what became of its products while it was away: it has to be read before any balance of it counts."""
+    Account.update(catalog_at=None).where(Account.id == account_id).execute()
 
 
 def _check_soon(organization_id: str) -> None:

@@ -6,21 +6,26 @@ while it is being settled is settled again.
 
 from __future__ import annotations
 
+import logging
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from peewee import EXCLUDED, Case, chunked
+from peewee import EXCLUDED, Case, chunked, fn
 
 from clock import utcnow
+from core.intents import WriteState
 from db import database
-from models import DirtySku, Priority
+from models import Cell, DirtySku, Event, EventState, Pool, Priority, Run, RunItem, StockWrite
 
 # A worker that died holds its SKUs for this long at the most; one that lives renews well before.
 LEASE = timedelta(seconds=30)
 RENEW_EVERY_S = 5
 _CHUNK = 200
+
+log = logging.getLogger(__name__)
 
 
 class LeaseLost(Exception):
@@ -183,6 +188,52 @@ def release_until(claim: Claim, due_at: datetime, *, needs_look: bool, failed: b
         DirtySku.update(lease=None, lease_until=None).where(
             (DirtySku.id == claim.id) & (DirtySku.lease == claim.lease)
         ).execute()
+
+
+def mark_forgotten(before: datetime) -> set[str]:
+    """Mark SKUs that have something open from before this moment and no row here; returns whose they are.
+
+    Whoever gives a SKU back sees to it that this finds nothing. It is the net under a process that dies where nobody
+    thought of it, or that learns of its outcome when the SKU is long in other hands.
+    """
+    has_row = DirtySku.select(DirtySku.id)
+    events = Event.select(Event.organization, Event.sku).where(
+        (Event.state == EventState.PENDING)
+        & Event.sku.is_null(False)
+        & (Event.received_at <= before)
+        & ~fn.EXISTS(has_row.where((DirtySku.organization == Event.organization) & (DirtySku.sku == Event.sku)))
+    )
+    items = (
+        RunItem.select(RunItem.organization, RunItem.sku)
+        .join(Run)
+        .where(
+            RunItem.finished_at.is_null()
+            & (RunItem.status != "held")
+            & ~Run.is_scanning()
+            & (Run.status != "held")
+            & (RunItem.created_at <= before)
+            & ~fn.EXISTS(has_row.where((DirtySku.organization == RunItem.organization) & (DirtySku.sku == RunItem.sku)))
+        )
+    )
+    writes = (
+        StockWrite.select(StockWrite.organization, Pool.sku)
+        .join(Cell, on=(StockWrite.cell_id == Cell.id))
+        .join(Pool)
+        .where(
+            StockWrite.state.in_((WriteState.PLANNED, WriteState.SENDING))
+            & (StockWrite.planned_at <= before)
+            & ~fn.EXISTS(has_row.where((DirtySku.organization == Pool.organization) & (DirtySku.sku == Pool.sku)))
+        )
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for query in (events, items, writes):
+        for organization_id, sku in query.distinct().limit(_CHUNK).tuples():
+            found[organization_id].add(sku)
+    for organization_id, skus in found.items():
+        log.warning("Organization %s: %d SKUs had been forgotten", organization_id, len(skus))
+        with database.atomic():
+            mark_dirty(organization_id, skus, priority=Priority.LIVE, needs_look=True)
+    return set(found)
 
 
 def hasten(organization_id: str) -> None:

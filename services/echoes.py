@@ -19,7 +19,9 @@ _WITHOUT_STOCK = frozenset({Problem.COMPOSITION, Problem.PARENT, Problem.IGNORED
 
 def close_if_echo(case: Case) -> bool:
     """Close a SKU whose events tell nothing new, without a call."""
-    if case.claim.needs_look or case.open_items or any(_is_left_over(cell.open_write) for cell in case.cells):
+    # What waits for a person, or for a check to be over, asks for no look; what was handed over marked the SKU so.
+    waits = any(item.status not in ("queued", "held") for item in case.open_items)
+    if case.claim.needs_look or waits or case.tasks or any(_is_left_over(cell.open_write) for cell in case.cells):
         return False
     followed = [frame for frame in case.frames if frame.problem not in _WITHOUT_STOCK]
     if followed and not _all_echoes(case):

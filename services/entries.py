@@ -32,11 +32,15 @@ class Entries:
     """Which entries of the history tell of one look.
 
     A run that waits for the SKU gets its entry filled in. Events that changed something, or that could not be
-    followed, get a run of their own; events that changed nothing leave no entry.
+    followed, get a run of their own; events that changed nothing leave no entry. A look that an undo asked for
+    (`asked_by_undo`) needs none for a SKU that its rule leaves alone.
     """
 
-    def __init__(self, events: list[Event], open_items: list[RunItem], now: datetime) -> None:
+    def __init__(
+        self, events: list[Event], open_items: list[RunItem], now: datetime, *, asked_by_undo: bool = False
+    ) -> None:
         self._events, self._open, self._now = events, open_items, now
+        self._asked_by_undo = asked_by_undo
         self._webhook_run: Run | None = None
 
     def of(self, decision: Decision) -> list[RunItem]:
@@ -47,7 +51,8 @@ class Entries:
         items = [self._item_of_run(frame, run_id) for run_id in of_webhook]
         told = self._told(frame)
         waits = any(run.type == RunType.WEBHOOK for run in runs.values())
-        if _is_news(decision) and not waits and (told or not items):
+        is_quiet = self._asked_by_undo and decision.plan is None and (not told or frame.problem == Problem.IGNORED)
+        if _is_news(decision) and not is_quiet and not waits and (told or not items):
             if self._webhook_run is None:
                 cause = _main_event(decision, told) if told else None
                 self._webhook_run = open_webhook_run(frame.group.organization_id, cause, self._now)

@@ -57,13 +57,19 @@ _UNREACHED = {
 
 @dataclass(slots=True)
 class CellFrame:
-    """One deposit of the group with the product that stands for the SKU there. `problem`: why it is not read."""
+    """One deposit of the group with the product that stands for the SKU there. `problem`: why it is not read.
+
+    `earlier`: books of a time before the product or the deposit left the pool, when it has come back. They are no
+    measure for anything. `written_at`: when a write of ours at this place last ended, of whichever pool.
+    """
 
     member: GroupDeposit
     deposit: Deposit
     account: Account
     product: Product
     row: Cell | None
+    earlier: Cell | None = None
+    written_at: datetime | None = None
     problem: str | None = None
     events: list[Event] = field(default_factory=list)
     writes: list[StockWrite] = field(default_factory=list)
@@ -81,12 +87,22 @@ class CellFrame:
     @property
     def is_in_doubt(self) -> bool:
         """Whether a write may have been applied here or not; until that is known, nothing more is written."""
-        return self.open_write is not None and self.open_write.state in IN_DOUBT_STATES
+        return self.open_write is not None and is_in_doubt(self.open_write)
+
+
+def is_in_doubt(write: StockWrite) -> bool:
+    """Whether a write may have been applied or not."""
+    return write.state in IN_DOUBT_STATES
 
 
 @dataclass(slots=True)
 class PoolFrame:
-    """One SKU of one group. `problem`: why nothing can be done for it; `left_out`: deposits without a cell, and why."""
+    """One SKU of one group. `problem`: why nothing can be done for it; `left_out`: deposits without a cell, and why.
+
+    `uncounted`: of those, sources whose stock nobody can count; the pool has books without them. `had_sources`: sources
+    that the rule names held stock of it, whether or not any still does. `departed`: cells that left with a write of
+    unknown outcome.
+    """
 
     group: StockGroup
     sku: str
@@ -96,6 +112,9 @@ class PoolFrame:
     left_out: dict[str, str]
     problem: str | None
     virtual_events: list[Event] = field(default_factory=list)
+    uncounted: dict[str, str] = field(default_factory=dict)
+    had_sources: bool = False
+    departed: list[StockWrite] = field(default_factory=list)
 
     @property
     def is_virtual(self) -> bool:
@@ -105,6 +124,16 @@ class PoolFrame:
     def unfollowed(self) -> str | None:
         """Why the SKU, or a deposit of it, is left alone; None when all of it is followed."""
         return self.problem or next(iter(self.left_out.values()), None)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the pool had a number before."""
+        return self.row is not None and self.row.available is not None
+
+    def starts_from(self, deposit: Deposit) -> bool:
+        """Whether the pool, which has no level yet, is to begin as the balance of this deposit."""
+        is_waiting = self.group.mode == Mode.MIRROR and (self.row is None or self.row.level is None)
+        return is_waiting and bool(self.group.seed_deposit_id == deposit.id)
 
     def planned_writes(self) -> list[StockWrite]:
         """Writes of an earlier settler that never left: they are cancelled and planned anew.
@@ -122,6 +151,14 @@ class PoolFrame:
         """What targets owe the pool, the write-backs that never left included."""
         stored: Decimal = self.row.owed if self.row is not None else ZERO
         return stored + sum((w.quantity for w in self.planned_writes() if w.purpose == Purpose.WRITE_BACK), ZERO)
+
+    def perhaps_owed(self) -> Decimal:
+        """What write-backs to sources that have left would have to take off the pool if they never arrived; 0 or less.
+
+        If they did arrive, the source took it along. What they would have to add is not counted.
+        """
+        doubtful = (write.quantity for write in self.departed if write.purpose == Purpose.WRITE_BACK)
+        return sum((min(ZERO, quantity) for quantity in doubtful), ZERO)
 
 
 def skus_of(group: StockGroup) -> list[str]:
@@ -147,8 +184,12 @@ def load_frames(
     *,
     groups: Sequence[StockGroup] | None = None,
     now: datetime | None = None,
+    old_books: bool = False,
 ) -> dict[str, list[PoolFrame]]:
-    """The frames of these SKUs in the organization's active groups (or in `groups`, active or not), per SKU."""
+    """The frames of these SKUs in the organization's active groups (or in `groups`, active or not), per SKU.
+
+    `old_books`: with what a group that is switched off counted last, for an undo.
+    """
     now = now or utcnow()
     if groups is None:
         active = StockGroup.select().where((StockGroup.organization == organization_id) & (StockGroup.is_active == 1))
@@ -156,7 +197,7 @@ def load_frames(
     by_sku: dict[str, list[PoolFrame]] = {sku: [] for sku in skus}
     if not groups or not skus:
         return by_sku
-    world = _World(organization_id, groups, skus, now)
+    world = _World(organization_id, groups, skus, now, old_books)
     for sku in skus:
         for group in groups:
             frame = world.frame(group, sku)
@@ -168,8 +209,16 @@ def load_frames(
 class _World:
     """Everything that the frames of one batch are made of, loaded at once."""
 
-    def __init__(self, organization_id: str, groups: Sequence[StockGroup], skus: Sequence[str], now: datetime) -> None:
+    def __init__(
+        self,
+        organization_id: str,
+        groups: Sequence[StockGroup],
+        skus: Sequence[str],
+        now: datetime,
+        old_books: bool = False,
+    ) -> None:
         group_ids = [group.id for group in groups]
+        self.now = now
         members = (
             GroupDeposit.select(GroupDeposit, Deposit, Account)
             .join(Deposit)
@@ -187,33 +236,43 @@ class _World:
         self.overrides: dict[tuple[str, str], list[SkuOverride]] = defaultdict(list)
         for override in SkuOverride.select().where(SkuOverride.group.in_(group_ids) & SkuOverride.sku.in_(list(skus))):
             self.overrides[(override.group_id, override.sku)].append(override)
+        # What a rule that is switched off once counted says nothing any more: it begins anew.
+        counting = [group.id for group in groups if group.is_active or old_books]
         self.pools = {
             (pool.group_id, pool.sku): pool
-            for pool in Pool.select().where(Pool.group.in_(group_ids) & Pool.sku.in_(list(skus)))
+            for pool in Pool.select().where(Pool.group.in_(counting) & Pool.sku.in_(list(skus)))
         }
         self.cells: dict[str, list[Cell]] = defaultdict(list)
         pool_ids = [pool.id for pool in self.pools.values()]
-        for cell in Cell.select(Cell, Product).join(Product).where(Cell.pool.in_(pool_ids)) if pool_ids else ():
+        for cell in Cell.select().where(Cell.pool.in_(pool_ids)) if pool_ids else ():
             self.cells[cell.pool_id].append(cell)
-        self._load_writes([cell for cells in self.cells.values() for cell in cells], now)
+        self._load_writes(now)
         self._load_events(organization_id, skus)
 
-    def _load_writes(self, cells: Sequence[Cell], now: datetime) -> None:
-        """Open writes by place, whichever group they are of; confirmed ones by cell."""
+    def _load_writes(self, now: datetime) -> None:
+        """Writes at every place that a product of these SKUs has, or had: open ones by place, recent ones also by cell.
+
+        A product that has just come from another pool may still have one of that pool's under way.
+        """
         self.open_writes: dict[tuple[str, str], StockWrite] = {}
         self.recent_writes: dict[str, list[StockWrite]] = defaultdict(list)
-        if not cells:
+        self.written_at: dict[tuple[str, str], datetime] = {}
+        products = {product.id for listed in self.products.values() for product in listed}
+        products |= {cell.product_id for cells in self.cells.values() for cell in cells}
+        if not products:
             return
-        places = list({cell.product_id for cell in cells})
-        for write in StockWrite.select().where(StockWrite.product.in_(places) & StockWrite.state.in_(OPEN_STATES)):
+        of_products = list(products)
+        for write in StockWrite.select().where(StockWrite.product.in_(of_products) & StockWrite.state.in_(OPEN_STATES)):
             self.open_writes[(write.product_id, write.deposit_id)] = write
         recent = StockWrite.select().where(
-            StockWrite.cell_id.in_([cell.id for cell in cells])
+            StockWrite.cell_id.in_(Cell.select(Cell.id).where(Cell.product.in_(of_products)))
             & (StockWrite.state == WriteState.CONFIRMED)
             & (StockWrite.ended_at > now - ECHO_MEMORY)
         )
         for write in recent.order_by(StockWrite.id):
             self.recent_writes[write.cell_id].append(write)
+            place = (write.product_id, write.deposit_id)
+            self.written_at[place] = max(write.ended_at, self.written_at.get(place, write.ended_at))
 
     def _load_events(self, organization_id: str, skus: Sequence[str]) -> None:
         self.events: dict[tuple[str, int], list[Event]] = defaultdict(list)
@@ -229,6 +288,16 @@ class _World:
         rows = self.cells.get(pool.id, []) if pool is not None else []
         overrides = self.overrides.get((group.id, sku), [])
         frame = PoolFrame(group, sku, "", pool, [], {}, None)
+        sources = {member.deposit_id for member in self.members[group.id] if member.role == Role.SOURCE}
+        frame.had_sources = frame.is_begun and any(row.deposit_id in sources for row in rows)
+        frame.departed = [
+            write
+            for row in rows
+            if row.left_at is not None
+            and (write := self.open_writes.get((row.product_id, row.deposit_id))) is not None
+            and write.cell_id == row.id
+            and is_in_doubt(write)
+        ]
         known = False
         for member in self.members[group.id]:
             deposit, account = member.deposit, member.deposit.account
@@ -255,20 +324,22 @@ class _World:
         rows: Sequence[Cell],
         overrides: Sequence[SkuOverride],
     ) -> None:
-        if account.catalog_at is None and account.state != AccountState.DISCONNECTED:
+        unlisted = account.catalog_at is None and account.state != AccountState.DISCONNECTED
+        if unlisted and not frame.is_begun:
             frame.problem = frame.problem or Problem.CATALOG_MISSING
         chosen, problem = choose_product(Candidate(p.id, p.format, p.situation) for p in candidates)
-        product = next((p for p in candidates if chosen is not None and p.id == chosen.id), None)
-        row = next(
-            (r for r in rows if r.deposit_id == deposit.id and (product is None or r.product_id == product.id)), None
-        )
-        if product is None and problem not in (None, Problem.DELETED) and row is not None:
-            product = row.product
+        products = {p.id: p for p in candidates if chosen is None or p.id == chosen.id}
+        # Books of a product that carries the SKU no longer are no books of this pool, whatever else is known of it.
+        here = [r for r in rows if r.deposit_id == deposit.id and r.product_id in products]
+        row = next((r for r in here if r.left_at is None), None)
+        product = products.get(row.product_id if row is not None else chosen.id if chosen is not None else "")
         if product is None:
             if problem is not None:
                 self._leave_out(frame, member, deposit, problem)
             return
         problem = problem or (None if deposit.is_active else Problem.DEPOSIT_OFF) or _UNREACHED.get(account.state)
+        # What it is called now is not known: its balance might be another SKU's.
+        problem = problem or (Problem.CATALOG_MISSING if unlisted else None)
         if problem not in (None, *_UNREACHED.values()) and row is None:
             self._leave_out(frame, member, deposit, problem)
             return
@@ -286,19 +357,35 @@ class _World:
                 account=account,
                 product=product,
                 row=row,
+                earlier=next((r for r in here if row is None and r.product_id == product.id), None),
+                written_at=self._written_at(product, deposit),
                 problem=problem,
                 events=[event for event in told if event.deposit_bling_id == deposit.bling_id],
                 writes=self.recent_writes.get(row.id, []) if row is not None else [],
                 open_write=self.open_writes.get((product.id, deposit.id)),
-                rule=_rule(member, overrides) if member.role == Role.TARGET else None,
+                rule=target_rule(member, overrides) if member.role == Role.TARGET else None,
             )
         )
+
+    def _written_at(self, product: Product, deposit: Deposit) -> datetime | None:
+        """When a write of ours last ended there; now, for one that is under way."""
+        place = (product.id, deposit.id)
+        open_write = self.open_writes.get(place)
+        ended = [] if open_write is None or not is_in_doubt(open_write) else [open_write.ended_at or self.now]
+        return max([*ended, *([self.written_at[place]] if place in self.written_at else [])], default=None)
 
     @staticmethod
     def _leave_out(frame: PoolFrame, member: GroupDeposit, deposit: Deposit, problem: str) -> None:
         frame.left_out[deposit.id] = problem
-        if member.role == Role.SOURCE and frame.problem is None and problem != Problem.DELETED:
-            # A source that cannot be told apart or read has stock that nobody can count: the SKU is left alone.
+        is_seed = frame.starts_from(deposit) and problem != Problem.IGNORED
+        if problem == Problem.DELETED or not (is_seed or member.role == Role.SOURCE):
+            return
+        # A source that cannot be told apart or read has stock that nobody can count, and so has the seed of a mirror
+        # that has not started: no other target's balance is a stand-in for it. Where nothing was counted yet the SKU is
+        # left alone; a pool that has begun goes on without it, and may only be lowered.
+        if frame.is_begun and not is_seed:
+            frame.uncounted[deposit.id] = problem
+        elif frame.problem is None:
             frame.problem = problem
 
 
@@ -307,12 +394,13 @@ def _lacking(frame: PoolFrame, mode: Mode) -> str | None:
     roles = {cell.role for cell in frame.cells}
     if Role.TARGET not in roles:
         return next((reason for reason in frame.left_out.values()), Problem.NO_TARGET)
-    if mode is Mode.SUM and Role.SOURCE not in roles:
+    if mode is Mode.SUM and Role.SOURCE not in roles and not frame.had_sources:
         return Problem.NO_SOURCE
     return None
 
 
-def _rule(member: GroupDeposit, overrides: Sequence[SkuOverride]) -> TargetRule:
+def target_rule(member: GroupDeposit, overrides: Sequence[SkuOverride]) -> TargetRule:
+    """What this target shows of one SKU's pool: its own rule, then the SKU's exceptions, the target's own one last."""
     rule = TargetRule().overridden(member.reserve, member.percent, member.max, member.stop_at)
     for override in sorted(overrides, key=lambda o: o.deposit_id is not None):
         if override.deposit_id in (None, member.deposit_id):
@@ -332,6 +420,10 @@ def pool_input(frame: PoolFrame, readings: Readings, window: timedelta) -> PoolI
         seed=next((cell.key for cell in frame.cells if cell.deposit.id == seed), None),
         cells=[_cell_input(cell, readings) for cell in frame.cells],
         window=window,
+        is_begun=frame.is_begun,
+        uncounted=frame.uncounted,
+        had_sources=frame.had_sources,
+        perhaps_owed=frame.perhaps_owed(),
     )
 
 
@@ -352,12 +444,16 @@ def _cell_input(cell: CellFrame, readings: Readings) -> CellInput:
         writes=[own_write(write) for write in cell.writes],
         open_write=_open_write(cell),
         refused=cell.row is not None and cell.row.problem == Problem.REJECTED,
+        written_at=cell.written_at,
     )
 
 
 def book_of(cell: CellFrame) -> Book | None:
-    row = cell.row
-    return None if row is None else Book(row.accounted, row.reserved, row.read_at, row.changed_at)
+    return None if cell.row is None else book_of_row(cell.row)
+
+
+def book_of_row(row: Cell) -> Book:
+    return Book(row.accounted, row.reserved, row.read_at, row.changed_at)
 
 
 def _open_write(cell: CellFrame) -> OpenWrite | None:
@@ -365,8 +461,9 @@ def _open_write(cell: CellFrame) -> OpenWrite | None:
     if write is None or not cell.is_in_doubt:
         return None
     is_ours = cell.row is not None and write.cell_id == cell.row.id
-    # Another rule's write-back may have lowered our source already; that it may have raised it is no unit of ours yet.
-    is_owed = write.quantity < ZERO if not is_ours else write.purpose == Purpose.WRITE_BACK
+    # Another rule's write-back, or an undo of one, may have lowered our source already; that it may have raised it is
+    # no unit of ours yet.
+    is_owed = write.quantity < ZERO or (is_ours and write.purpose == Purpose.WRITE_BACK)
     return OpenWrite(write.quantity, Purpose.WRITE_BACK if is_owed else Purpose.TARGET)
 
 

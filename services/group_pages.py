@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from core.documents import Fault
 from db import database
@@ -20,8 +21,8 @@ from models import (
     User,
 )
 from services.group_form import GroupForm, form_of
-from services.groups import MODE_IS_FIXED, check_group, deposits_of, draft_of, drafts_of, save_group
-from services.runs import start_run
+from services.groups import MODE_IS_FIXED, Saved, check_group, deposits_of, draft_of, drafts_of, lock_group, save_group
+from services.runs import RULES, start_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,17 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule with all that a page says about it."""
+    """One rule with all that a page says about it.
+
+    `owed`: of a rule that is switched off, per SKU what had not reached a source by then.
+    """
 
     group: StockGroup
     sources: tuple[Member, ...]
     targets: tuple[Member, ...]
     exceptions: int
     skus: int
+    owed: tuple[tuple[str, Decimal], ...]
 
     @property
     def seed(self) -> Member | None:
@@ -82,7 +87,13 @@ def rule_of(group: StockGroup) -> Rule:
         tuple(member for member in members if member.row.role == DepositRole.TARGET),
         exceptions=SkuOverride.select().where(SkuOverride.group == group).count(),
         skus=Pool.select().where(Pool.group == group).count(),
+        owed=() if group.is_active else _owed(group),
     )
+
+
+def _owed(group: StockGroup) -> tuple[tuple[str, Decimal], ...]:
+    owing = Pool.select(Pool.sku, Pool.owed).where((Pool.group == group) & (Pool.owed != 0))
+    return tuple((pool.sku, pool.owed) for pool in owing.order_by(Pool.sku))
 
 
 def deposit_name(deposit: Deposit) -> str:
@@ -106,14 +117,15 @@ def form_for(group: StockGroup) -> GroupForm:
     return form_of(draft_of(group), deposits_of(group.organization))
 
 
-def save_form(
-    organization: Organization, form: GroupForm, user: User, group: StockGroup | None = None
-) -> StockGroup | None:
+def save_form(organization: Organization, form: GroupForm, user: User, group: StockGroup | None = None) -> Saved | None:
     """Save what a person typed; None when something is wrong with it, which then stands in the form's faults.
 
     An active rule that decides differently from now on is synchronized anew, in the same transaction.
     """
     with database.atomic():
+        if group is not None:
+            # The exceptions are no part of the form: those of this moment stay as they are.
+            lock_group(group)
         deposits = deposits_of(organization)
         drafts = drafts_of(organization)
         existing = drafts.pop(group.id) if group is not None else None
@@ -127,5 +139,5 @@ def save_form(
             return None
         saved = save_group(organization, draft, deposits, group)
         if saved.decides_anew and saved.group.is_active:
-            start_run(organization, RunType.MANUAL, skus=None, user=user, reason="rules")
-        return saved.group
+            start_run(organization, RunType.MANUAL, skus=None, user=user, reason=RULES)
+        return saved

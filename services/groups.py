@@ -23,22 +23,19 @@ from core.group_draft import (
     check_together,
     read_group,
 )
-from core.intents import WriteState
 from core.quantity import to_quantity
 from db import database
 from models import (
     Account,
-    Cell,
     Deposit,
     DepositRole,
     GroupDeposit,
     Organization,
-    Pool,
     SkuOverride,
     StockGroup,
-    StockWrite,
 )
-from services.writes import cancel_planned
+from services.departures import part_with_deposits, part_with_exceptions
+from services.group_books import change_seed, forget_deposit, withdraw_planned
 
 Deposits = Mapping[DepositPlace, Deposit]
 MODE_IS_FIXED = "Desative a regra antes de mudar o modo: o estoque dela passa a ser contado de outro jeito."
@@ -187,6 +184,7 @@ def save_group(
         "guard_percent": to_quantity(draft.guard_percent),
     }
     is_new = group is None
+    old_seed = None if group is None else group.seed_deposit_id
     if group is None:
         group = StockGroup.create(organization=organization, created_at=utcnow(), **columns)
     else:
@@ -194,6 +192,9 @@ def save_group(
         group = StockGroup.get_by_id(group.id)
     _save_members(group, draft, deposits)
     _save_overrides(group, draft, deposits)
+    part_with_exceptions(group)
+    if group.seed_deposit_id != old_seed and not is_new:
+        change_seed(group, old_seed)
     after = drafts_of(organization)[group.id]
     return Saved(
         group, is_new, is_changed=before != after, decides_anew=before is None or _deciding(before) != _deciding(after)
@@ -222,9 +223,11 @@ def _save_members(group: StockGroup, draft: GroupDraft, deposits: Deposits) -> N
     for position, target in enumerate(draft.targets):
         wanted[deposits[target.place].id] = _member(DepositRole.TARGET, position, None, target.limits)
     existing = {member.deposit_id: member for member in GroupDeposit.select().where(GroupDeposit.group == group)}
-    gone = [member.id for deposit_id, member in existing.items() if deposit_id not in wanted]
+    gone = [member for deposit_id, member in existing.items() if deposit_id not in wanted]
+    turned = {deposit_id for deposit_id, member in existing.items() if _is_turned(member, wanted.get(deposit_id))}
+    part_with_deposits(group, turned)
     if gone:
-        GroupDeposit.delete().where(GroupDeposit.id.in_(gone)).execute()
+        GroupDeposit.delete().where(GroupDeposit.id.in_([member.id for member in gone])).execute()
     for deposit_id, columns in wanted.items():
         member = existing.get(deposit_id)
         if member is None:
@@ -232,7 +235,7 @@ def _save_members(group: StockGroup, draft: GroupDraft, deposits: Deposits) -> N
         elif any(getattr(member, name) != value for name, value in columns.items()):
             GroupDeposit.update(**columns).where(GroupDeposit.id == member.id).execute()
         if member is None or member.role != columns["role"]:
-            _forget_books(group, deposit_id)
+            forget_deposit(group, deposit_id)
 
 
 def _member(role: DepositRole, position: int, write_back_position: int | None, limits: Limits) -> dict[str, Any]:
@@ -247,10 +250,9 @@ def _member(role: DepositRole, position: int, write_back_position: int | None, l
     }
 
 
-def _forget_books(group: StockGroup, deposit_id: str) -> None:
-    """Drop what an earlier membership left: measured against it, all that happened since would look like a movement."""
-    pools = Pool.select(Pool.id).where(Pool.group == group)
-    Cell.delete().where((Cell.deposit == deposit_id) & Cell.pool.in_(pools)).execute()
+def _is_turned(member: GroupDeposit, wanted: Mapping[str, Any] | None) -> bool:
+    """Whether the deposit leaves the rule, or the place that it had in it."""
+    return wanted is None or bool(member.role != wanted["role"])
 
 
 def _save_overrides(group: StockGroup, draft: GroupDraft, deposits: Deposits) -> None:
@@ -262,9 +264,9 @@ def _save_overrides(group: StockGroup, draft: GroupDraft, deposits: Deposits) ->
         (row.sku, row.deposit_id): row
         for row in SkuOverride.select().where(SkuOverride.group == group).order_by(SkuOverride.id)
     }
-    gone = [row.id for place, row in existing.items() if place not in wanted]
+    gone = [row for place, row in existing.items() if place not in wanted]
     if gone:
-        SkuOverride.delete().where(SkuOverride.id.in_(gone)).execute()
+        SkuOverride.delete().where(SkuOverride.id.in_([row.id for row in gone])).execute()
     for (sku, deposit_id), override in wanted.items():
         limits = override.limits
         columns = {
@@ -281,15 +283,16 @@ def _save_overrides(group: StockGroup, draft: GroupDraft, deposits: Deposits) ->
             SkuOverride.update(**columns).where(SkuOverride.id == row.id).execute()
 
 
+def lock_group(group: StockGroup) -> None:
+    """Of two transactions that change this rule or its exceptions, the second sees what the first did."""
+    StockGroup.update(name=StockGroup.name).where(StockGroup.id == group.id).execute()
+
+
 def deactivate_group(group: StockGroup) -> None:
     """Switch the rule off: nothing is written for it from now on; what it planned and did not send is taken back."""
     with database.atomic():
         StockGroup.update(is_active=False).where(StockGroup.id == group.id).execute()
-        cells = Cell.select(Cell.id).join(Pool).where(Pool.group == group)
-        planned = StockWrite.select().where(StockWrite.cell_id.in_(cells) & (StockWrite.state == WriteState.PLANNED))
-        # One that leaves at this very moment stays what it is: its outcome is followed up as ever.
-        for write in planned:
-            cancel_planned([write])
+        withdraw_planned(group)
 
 
 def delete_group(group: StockGroup) -> None:

@@ -178,8 +178,11 @@ def _line(item: RunItem, cells: Sequence[ItemDeposit]) -> Line:
 
 
 def items_page(run: Run, after: str | None = None, limit: int = ITEMS_ON_A_PAGE) -> tuple[list[Detail], str | None]:
-    """The items of a run with their details, in order, and where the next page begins."""
-    query = RunItem.select().where(RunItem.run == run)
+    """The items of a run with their details, in order, and where the next page begins.
+
+    Those that are held have none yet: services/held.py tells of them.
+    """
+    query = RunItem.select().where(RunItem.run == run, RunItem.status != "held")
     if after:
         query = query.where(RunItem.id > after)
     found = list(query.order_by(RunItem.id).limit(limit + 1))
@@ -197,10 +200,12 @@ def details_of(items: Sequence[RunItem]) -> list[Detail]:
         .order_by(Movement.id)
     )
     writes = _grouped(
-        StockWrite.select(StockWrite, Account, Deposit)
+        StockWrite.select(StockWrite, Account, Deposit, User)
         .join(Account)
         .switch(StockWrite)
         .join(Deposit)
+        .switch(StockWrite)
+        .join(User, JOIN.LEFT_OUTER, on=(StockWrite.decided_by == User.id))
         .where(StockWrite.item.in_(ids))
         .order_by(StockWrite.id)
     )
@@ -292,7 +297,7 @@ def _filtered(organization: Organization, filters: Filters) -> ModelSelect:
         .switch(Run)
         .join(Event, JOIN.LEFT_OUTER)
         .switch(Run)
-        .join(User, JOIN.LEFT_OUTER)
+        .join(User, JOIN.LEFT_OUTER, on=(Run.user == User.id))
         .where(Run.organization == organization)
     )
     if filters.type:
@@ -322,15 +327,23 @@ def _touches_account(organization: Organization, key: str) -> Any:
 
 
 def _runs_with(organization: Organization, text: str) -> ModelSelect:
-    pattern = f"%{text.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
+    pattern = pattern_of(text)
     return RunItem.select(RunItem.run).where(
         RunItem.organization == organization,
-        _like(RunItem.sku, pattern) | _like(RunItem.product_name, pattern),
+        like(RunItem.sku, pattern) | like(RunItem.product_name, pattern),
     )
 
 
-def _like(column: Any, pattern: str) -> Any:
-    return NodeList((fn.LOWER(column), SQL("LIKE"), pattern.lower(), SQL("ESCAPE '!'")))
+def pattern_of(text: str) -> str:
+    """The pattern for `like` of whatever holds this text anywhere, its signs taken as they are."""
+    return f"%{text.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
+
+
+def like(column: Any, pattern: str) -> Any:
+    """Whether the column fits the pattern, capital or small. SQLite's LOWER leaves É alone: as typed fits, too."""
+    lowered = NodeList((fn.LOWER(column), SQL("LIKE"), pattern.lower(), SQL("ESCAPE '!'")))
+    typed = NodeList((column, SQL("LIKE"), pattern, SQL("ESCAPE '!'")))
+    return NodeList((SQL("("), lowered, SQL("OR"), typed, SQL(")")))
 
 
 def _interest() -> Any:

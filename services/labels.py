@@ -49,13 +49,25 @@ STATUSES: Mapping[str, Label] = {
         "Dois produtos da mesma conta usam este SKU. Corrija no Bling: o sistema não escolhe por você.",
     ),
     "held": Label(
-        "Aguarda aprovação", "warn", "A sincronização baixaria produtos demais de uma vez e parou antes de escrever."
+        "Aguarda aprovação",
+        "warn",
+        "A sincronização baixaria produtos demais de uma vez: parou antes de escrever e espera que alguém decida.",
     ),
     "review": Label(
         "Em revisão",
         "warn",
         "Não dá para saber com certeza o que aconteceu. Até alguém conferir, vale o menor saldo possível.",
     ),
+}
+
+# The same, of a run that undoes.
+UNDO_STATUSES: Mapping[str, Label] = {
+    **STATUSES,
+    "ok": Label("Desfeito", "ok", "Os saldos voltaram ao que eram antes da escrita."),
+    "unchanged": Label("Nada a desfazer", "neutral", "As escritas já se anulavam."),
+    "running": Label("Desfazendo", "info", "Lendo os saldos no Bling e escrevendo os movimentos opostos."),
+    "partial": Label("Desfeito em parte", "warn", "Uma parte foi desfeita e outra não. Os detalhes dizem por quê."),
+    "failed": Label("Não desfeito", "warn", "Nada foi alterado. Os detalhes dizem por quê."),
 }
 
 RUN_TYPES: Mapping[str, Label] = {
@@ -204,6 +216,45 @@ PROBLEMS: Mapping[str, Label] = {
         "warn",
         "Uma escrita anterior não teve resposta do Bling. Nada mais é escrito neste saldo até sabermos se ela valeu.",
     ),
+    "undo_already": Label("Já desfeito", "neutral", "Outro desfazer já levou esta escrita de volta."),
+    "undo_no_books": Label(
+        "Sem registro para comparar",
+        "neutral",
+        "A regra foi ativada de novo ou excluída depois; não há como saber o que mudou no saldo desde então.",
+    ),
+    "undo_moved": Label(
+        "Houve movimento desde então",
+        "warn",
+        "O estoque deste produto mudou depois (venda, entrada, contagem ou pedido); desfazer apagaria essa mudança.",
+    ),
+    "undo_rewritten": Label(
+        "Foi sincronizado de novo depois",
+        "warn",
+        "Uma sincronização mais nova, que não está entre as escolhidas, já escreveu neste saldo.",
+    ),
+    "undo_rule_active": Label(
+        "A regra continua ativa e pediria este saldo de novo",
+        "neutral",
+        "Para desfazê-lo, deixe a regra ser desativada ou o SKU ser ignorado nela.",
+    ),
+    "undo_renamed": Label("O produto mudou de SKU", "warn", "O produto que recebeu a escrita tem outro SKU hoje."),
+    "undo_below_zero": Label(
+        "Ficaria abaixo do que há", "warn", "O saldo ficaria negativo ou menor do que os pedidos em aberto já reservam."
+    ),
+    "look_alike": Label(
+        "SKUs que parecem o mesmo",
+        "warn",
+        "Mudam só em maiúsculas, zeros, espaços ou sinais. Confira se são um só.",
+    ),
+    "left_write": Label(
+        "Baixa sem confirmação", "warn", "O produto saiu da regra antes de se saber se a última escrita valeu."
+    ),
+    "owed": Label(
+        "Movimento que falta lançar",
+        "warn",
+        "Nenhum principal pôde receber ainda o que um compartilhado vendeu.",
+    ),
+    "alone": Label("SKU de uma conta só", "neutral", "Nenhuma outra conta da regra tem este SKU."),
     "ignored": Label("Ignorado pela regra", "neutral", "A regra diz para não sincronizar este SKU."),
     "catalog_missing": Label(
         "Produto fora do catálogo", "warn", "O produto ainda não foi lido da conta; a leitura já foi pedida."
@@ -214,6 +265,11 @@ PROBLEMS: Mapping[str, Label] = {
 REASONS: Mapping[str, Label] = {
     "activation": Label("Primeira sincronização depois de ativar a regra"),
     "rules": Label("Regras alteradas"),
+    "override": Label("Exceção de um produto alterada"),
+    "schedule": Label("Conferência periódica"),
+    "discarded": Label("Descartado por quem conferiu a execução"),
+    "superseded": Label("Uma conferência mais nova olhou este produto de novo"),
+    "undo": Label("Desfaz o que outra sincronização escreveu"),
     "no_rule": Label("Nenhuma regra ativa inclui este produto"),
     "unknown_company": Label("Empresa que não está conectada aqui"),
     "unknown_kind": Label("Tipo de aviso que não muda o estoque"),
@@ -227,6 +283,7 @@ TARGET_MOVEMENTS: Mapping[str, Label] = {
 
 GLOSSARIES: Mapping[str, Mapping[str, Label]] = {
     "status": STATUSES,
+    "undo_status": UNDO_STATUSES,
     "run_type": RUN_TYPES,
     "account": ACCOUNT_STATES,
     "webhook": WEBHOOK_HEALTH,

@@ -114,6 +114,8 @@ def header(organization: Organization) -> Header:
         return Header("Sincronização ainda não ativada", "neutral", queued)
     if states.get(AccountState.PAUSED):
         return Header("Sincronização com conta pausada", "warn", queued)
+    if _count(Run.select().where(Run.organization == organization, Run.status == "held")):
+        return Header("Espera a sua aprovação", "warn", queued)
     if queued:
         return Header("Sincronizando", "info", queued)
     return Header("Sincronização ativa", "ok", queued)
@@ -150,6 +152,7 @@ def status(organization: Organization | None) -> dict[str, Any]:
             }
             for account in accounts
         ],
+        "held": _count(Run.select().where(mine(Run), Run.status == "held")),
         "last": {type_.value: iso(_last_finished(mine, type_)) for type_ in RunType},
         "workers": queues.worker_count(),
     }

@@ -124,15 +124,13 @@ def _matches(row: PlannedSku, text: str) -> bool:
 
 def _plan(group: StockGroup, preview: Preview, name: str) -> Plan:
     totals = asdict(preview.totals)
-    lowered = totals["lowered"]
-    is_over_guard = lowered > group.guard_min_skus and lowered * 100 > group.guard_percent * totals["skus"]
     return Plan(
         fingerprint=name,
         read_at=utcnow(),
         rows=tuple(map(_planned, preview.rows)),
         totals=totals,
         unreadable_accounts=tuple(account.name for account in preview.unreadable_accounts),
-        is_over_guard=is_over_guard,
+        is_over_guard=preview.verdict.is_held,
     )
 
 

@@ -9,10 +9,12 @@ from decimal import Decimal
 from peewee import chunked
 
 from core.facts import ZERO
+from core.guards import Verdict, foresee, judge
 from core.plan import PoolPlan
 from models import Account, Deposit, Organization, StockGroup
 from services.bling_clients import client_for
 from services.frames import CellFrame, PoolFrame, Unread, load_frames, skus_of
+from services.guards import followed_skus, limits_of
 from services.reading import ClientFor, read_balances
 from services.settle import decide
 
@@ -74,10 +76,19 @@ class PreviewTotals:
 
 @dataclass(slots=True)
 class Preview:
+    """`dropped`: how many SKUs would be lowered on a target; `followed`: how many the rule follows, shown or not."""
+
     group: StockGroup
     rows: list[PreviewRow] = field(default_factory=list)
     totals: PreviewTotals = field(default_factory=PreviewTotals)
     unreadable_accounts: list[Account] = field(default_factory=list)
+    dropped: int = 0
+    followed: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the group's guard would say of it."""
+        return judge(self.dropped, self.followed, limits_of(self.group))
 
 
 def preview_group(
@@ -95,6 +106,8 @@ def preview_group(
             for cell in decision.frame.cells:
                 if isinstance(readings.get((cell.product.id, cell.deposit.id)), Unread):
                     unreadable[cell.account.id] = cell.account
+    # All of them were looked at, or the books say how many there are.
+    preview.followed = preview.totals.skus - preview.totals.skipped if skus is None else followed_skus(group)
     preview.unreadable_accounts = sorted(unreadable.values(), key=lambda account: account.name)
     return preview
 
@@ -119,6 +132,7 @@ def _add(preview: Preview, frame: PoolFrame, plan: PoolPlan | None) -> None:
         deposits=tuple(_deposit(cell, plan) for cell in frame.cells),
     )
     preview.rows.append(row)
+    preview.dropped += plan is not None and bool(foresee(plan, virtual=frame.is_virtual))
     totals = preview.totals
     totals.skus += 1
     totals.changed += row.is_changed

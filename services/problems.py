@@ -67,7 +67,7 @@ def _in_the_books(organization: Organization) -> Iterable[tuple[str, str]]:
         Cell.select(Cell.problem, Pool.sku)
         .join(Pool)
         .join(StockGroup)
-        .where(active, Cell.problem.is_null(False), Cell.problem.not_in(shown))
+        .where(active, Cell.left_at.is_null(), Cell.problem.is_null(False), Cell.problem.not_in(shown))
     )
     return [*pools.tuples(), *cells.tuples()]
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from typing import Any
 
 import queues
 from bling.payloads import PayloadError, parse_product
 from core import values
+from core.events import sortable_id
 from core.values import ProductFormat, ProductSituation
 from db import after_commit
 from models import Event, Product
+from services.departures import part_with_products
 from services.product_rows import FIELDS, fields_of, find_product, skus_touched, upsert_products
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def apply_product_event(event: Event) -> set[str]:
         log.warning("Event %s names no product", event.id)
         return set()
     known = find_product(event.account_id, bling_id)
-    event_id = _sortable_event_id(event.bling_event_id)
+    event_id = sortable_id(event.bling_event_id)
     if known and known.last_event_id and event_id and event_id < known.last_event_id:
         return set()
     try:
@@ -54,7 +55,7 @@ def apply_product_event(event: Event) -> set[str]:
     upsert_products(
         event.account_id, event.organization_id, [row], newer_than=event_id or "", fields=(*FIELDS, "last_event_id")
     )
-    return skus_touched(known, product)
+    return skus_touched(known, product) | part_with_products(event.account_id, [bling_id], event_id)
 
 
 def _event_data(event: Event) -> dict[str, Any]:
@@ -97,13 +98,3 @@ def _read_event_product(
     elif "codigo" not in data:
         raise PayloadError("codigo is missing")
     return parse_product({**before, **data, "id": bling_id})
-
-
-def _sortable_event_id(event_id: str | None) -> str | None:
-    """The id as 32 hexadecimal characters if it is a UUIDv7: only those sort by time and may be compared."""
-    try:
-        parsed = uuid.UUID(event_id or "")
-    except ValueError:
-        return None
-    # Bling's ids carry the version digit of UUIDv7 but not always the variant, so `parsed.version` may be None.
-    return parsed.hex if parsed.hex[12] == "7" else None

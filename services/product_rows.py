@@ -13,6 +13,7 @@ from peewee import EXCLUDED
 
 import queues
 from core import values
+from core.lookalikes import look_of
 from core.values import ProductSituation
 from db import after_commit
 from models import Priority, Product, StockGroup
@@ -24,7 +25,7 @@ T = TypeVar("T")
 ROWS_PER_STATEMENT = 500
 # An event names Bling's time and a reading ours; within this much of each other the event is taken as the newer one.
 CLOCK_TOLERANCE = timedelta(seconds=30)
-FIELDS = ("sku", "name", "format", "situation", "parent_bling_id")
+FIELDS = ("sku", "name", "format", "situation", "parent_bling_id", "sku_key")
 
 
 def fields_of(product: values.Product) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def fields_of(product: values.Product) -> dict[str, Any]:
         "format": str(product.format),
         "situation": str(product.situation),
         "parent_bling_id": product.parent_id,
+        "sku_key": look_of(product.sku),
     }
 
 

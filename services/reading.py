@@ -6,7 +6,6 @@ What cannot be read is `Unread` with its reason, never a number.
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,7 +15,7 @@ import queues
 from bling.client import NEGATIVE, POSITIVE, BlingClient
 from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted, Unavailable
 from bling.payloads import find_deposit_balance
-from clock import utcnow
+from clock import monotonic, utcnow
 from core.facts import Seen
 from core.skus import Problem
 from core.values import ProductBalance
@@ -74,11 +73,11 @@ def _unread(cells: Iterable[CellFrame], reason: str) -> dict[tuple[str, str], Un
 
 def _answers(account: Account, client_of: ClientFor) -> bool:
     """Whether the account answers a small question, in whatever way but by hanging."""
-    started_at = time.monotonic()
+    started_at = monotonic()
     try:
         client_of(account).get_company()
     except BlingError:
-        return time.monotonic() - started_at < HUNG_S
+        return monotonic() - started_at < HUNG_S
     return True
 
 
@@ -94,14 +93,14 @@ def _read_account(
     account: Account, cells: list[CellFrame], client_of: ClientFor
 ) -> Mapping[tuple[str, str], Seen | Unread]:
     hints = {cell.product.bling_id: cell.product.balance_filter for cell in cells} | _likely_filters(cells)
-    asked_at, started_at = utcnow(), time.monotonic()
+    asked_at, started_at = utcnow(), monotonic()
     try:
         client = client_of(account)
         result = client.get_balances(list(hints), hints)
         off = _switched_off(client, [cell for cell in cells if _has_vanished(cell, result.found)])
     except BlingError as error:
         log.warning("Account %s could not be read: %s", account.id, error)
-        if isinstance(error, Unavailable) and time.monotonic() - started_at >= HUNG_S:
+        if isinstance(error, Unavailable) and monotonic() - started_at >= HUNG_S:
             note_hung(account.id, lambda: _answers(account, client_of), lambda: _take_up(account))
         with connection():
             note_failure(account, error)

@@ -1,23 +1,25 @@
 """The check of everything: read every balance, compare it with the books and the rules, mark what differs.
 
 It decides with the same plan as the settling and repairs through it. It goes in small steps, remembers how far
-it came, and gives way to live sales between two of them.
+it came, and gives way to live sales between two of them. What differs is gathered first and marked when the whole was
+seen and the guard agrees (services/guards.py); only what a consent covers is marked at once.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from peewee import fn
 
 import queues
 from bling.errors import BlingError
-from clock import utcnow
-from db import database
+from clock import monotonic, utcnow
+from db import connection, database
 from models import (
     Account,
     AccountState,
@@ -27,7 +29,7 @@ from models import (
     EventState,
     GroupDeposit,
     Organization,
-    Priority,
+    Pool,
     Product,
     Run,
     RunItem,
@@ -36,18 +38,31 @@ from models import (
 )
 from services.bling_clients import client_for
 from services.catalog import refresh_account
-from services.dirty import mark_dirty
+from services.dirty import RENEW_EVERY_S, LeaseLost, mark_dirty
+from services.entries import Decision
 from services.frames import load_frames
+from services.guards import RELEASING, close_superseded, gather, hold_excess
 from services.reading import ClientFor, read_balances
-from services.runs import SCAN_ENDED, finish_run_if_over, product_names, queue_items, skipped_status, wake
+from services.runs import (
+    SCAN_ENDED,
+    consented_groups,
+    finish_run_if_over,
+    priority_of,
+    product_names,
+    queue_items,
+    skipped_status,
+    wake,
+)
 from services.settle import ShouldStop, decide, never
 
 log = logging.getLogger(__name__)
 
 STEP = 100
+RELEASED_AT_ONCE = 500
 # One job scans for this long, then queues itself again behind whatever is more urgent.
 TURN_S = 5.0
-SCAN_LEASE = timedelta(seconds=60)
+# A worker that died holds a check for this long at the most; one that lives renews well before.
+SCAN_LEASE = timedelta(seconds=30)
 # Bling's changed-since filter has its own clock and our last look took a while.
 CATALOG_OVERLAP = timedelta(hours=1)
 # Products that vanish are seen only where everything is read.
@@ -64,96 +79,177 @@ def scan(
     run = _claim(run_id)
     if run is None:
         return True
-    ends_at = time.monotonic() + turn_s
-    if run.cursor is None:
-        _refresh_catalogs(run.organization_id)
-        run.cursor = ""
-        Run.update(cursor="", total=_count_skus(run.organization_id), started_at=utcnow()).where(
-            (Run.id == run.id) & (Run.lease == run.lease)
-        ).execute()
-    while True:
-        skus = _next_skus(run.organization_id, run.cursor)
-        if not skus:
-            _end(run)
-            return True
-        if not _step(run, skus, client_of):
-            return False
-        run.cursor = skus[-1]
-        if time.monotonic() >= ends_at or should_stop():
-            Run.update(lease=None, lease_until=None).where((Run.id == run.id) & (Run.lease == run.lease)).execute()
-            wake(run)
-            return False
+    ends_at = monotonic() + turn_s
+    try:
+        if run.cursor is None:
+            _begin(run)
+        while run.cursor != SCAN_ENDED:
+            _advance(run, client_of)
+            if run.cursor != SCAN_ENDED and (monotonic() >= ends_at or should_stop()):
+                _move(run, lease=None, lease_until=None)
+                wake(run)
+                return False
+    except LeaseLost:
+        return False
+    return True
 
 
 def _claim(run_id: str) -> Run | None:
     now, lease = utcnow(), secrets.token_hex(16)
     claimed = (
         Run.update(lease=lease, lease_until=now + SCAN_LEASE, status="running")
-        .where(
-            (Run.id == run_id)
-            & Run.finished_at.is_null()
-            & (Run.cursor.is_null() | (Run.cursor != SCAN_ENDED))
-            & (Run.lease.is_null() | (Run.lease_until < now))
-        )
+        .where((Run.id == run_id) & Run.is_scanning() & (Run.lease.is_null() | (Run.lease_until < now)))
         .execute()
     )
     return Run.get_by_id(run_id) if claimed == 1 else None
 
 
-def _step(run: Run, skus: Sequence[str], client_of: ClientFor) -> bool:
-    """Compare some SKUs, mark those that differ, and move the cursor, in one transaction. False: no longer ours."""
-    frames = load_frames(run.organization_id, skus)
-    readings = read_balances([f for listed in frames.values() for f in listed if f.problem is None], client_of)
-    differing: list[str] = []
-    skipped: dict[str, str] = {}
-    unchanged = unread = 0
-    for sku in skus:
-        decisions = decide(frames[sku], readings)
-        if not decisions:
-            continue
-        unread += any(d.plan is not None and d.plan.missing for d in decisions)
-        if any(d.plan is not None and d.plan.has_news for d in decisions):
-            differing.append(sku)
-        elif reason := next((one for d in decisions if (one := d.frame.unfollowed) is not None), None):
-            skipped[sku] = reason
-        else:
-            unchanged += 1
-    announced = _announced(run.organization_id, differing)
+def _renew(run: Run) -> None:
+    """Hold on to the check; one that was lost meanwhile stays lost."""
     now = utcnow()
+    Run.update(lease_until=now + SCAN_LEASE).where(
+        (Run.id == run.id) & (Run.lease == run.lease) & (Run.lease_until >= now)
+    ).execute()
+
+
+def _begin(run: Run) -> None:
+    _refresh_catalogs(run)
+    total = _count_skus(run.organization_id)
+    now = utcnow()
+    # Reading catalogues takes its time; whoever took over meanwhile begins anew, which does no harm.
+    begun = Run.update(cursor="", total=total, started_at=now, lease_until=now + SCAN_LEASE).where(
+        (Run.id == run.id) & (Run.lease == run.lease)
+    )
+    if begun.execute() != 1:
+        raise LeaseLost(run.id)
+    run.cursor = ""
+
+
+def _move(run: Run, **changes: object) -> None:
+    """Go on with the run, in the caller's transaction if there is one.
+
+    :raise LeaseLost: somebody else goes on with it; nothing of this step may be kept.
+    """
+    now = utcnow()
+    moved = (
+        Run.update({"lease_until": now + SCAN_LEASE, **changes})
+        .where((Run.id == run.id) & (Run.lease == run.lease) & (Run.lease_until >= now))
+        .execute()
+    )
+    if moved != 1:
+        raise LeaseLost(run.id)
+
+
+def _advance(run: Run, client_of: ClientFor) -> None:
+    """One step: compare some SKUs; when there are no more, judge what was found; then hand it over to be settled."""
+    if run.cursor.startswith(RELEASING):
+        _release(run)
+    elif skus := _next_skus(run):
+        _step(run, skus, client_of)
+    else:
+        with database.atomic():
+            hold_excess(run, utcnow())
+            _move(run, cursor=RELEASING)
+        run.cursor = RELEASING
+        _release(run)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a step came to. `differing`: the decisions with news, by SKU; `skipped`: why a SKU is left alone."""
+
+    differing: dict[str, list[Decision]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    unchanged: int = 0
+    unread: int = 0
+
+
+def _step(run: Run, skus: Sequence[str], client_of: ClientFor) -> None:
+    """Compare some SKUs, list those that differ, and move the cursor, in one transaction."""
+    loaded_at = utcnow()
+    frames = load_frames(run.organization_id, skus)
+    readable = [frame for listed in frames.values() for frame in listed if frame.problem is None]
+    readings = read_balances(readable, client_of, lambda: _renew(run))
+    found = _compare({sku: decide(frames[sku], readings) for sku in skus})
+    announced = _announced(run.organization_id, list(found.differing), loaded_at)
+    now = utcnow()
+    consented = consented_groups(run)
+    # Nobody has to be asked about these any more, and they are many: they do not wait for the rest.
+    free = [sku for sku, news in found.differing.items() if all(one.frame.group.id in consented for one in news)]
+    asked = [one for sku, news in found.differing.items() if sku not in free for one in news]
     with database.atomic():
-        moved = (
-            Run.update(
-                cursor=skus[-1],
-                considered=Run.considered + len(skus),
-                unchanged=Run.unchanged + unchanged,
-                unannounced=Run.unannounced + len(set(differing) - announced),
-                unread=Run.unread + unread,
-                lease_until=now + SCAN_LEASE,
-            )
-            .where((Run.id == run.id) & (Run.lease == run.lease) & (Run.lease_until >= now))
-            .execute()
-        )
-        if moved != 1:
-            return False
-        queue_items(run, differing, now)
-        priority = Priority.MANUAL if run.type == RunType.MANUAL else Priority.CRON
-        mark_dirty(run.organization_id, differing, priority=priority, needs_look=True, now=now)
-        if run.type == RunType.MANUAL:
-            _list_skipped(run, skipped)
-    if differing:
+        queue_items(run, free, now)
+        mark_dirty(run.organization_id, free, priority=priority_of(run), needs_look=True, now=now)
+        gather(run, asked, announced, consented, now)
+        if run.type == RunType.MANUAL and run.scope == "all":
+            _list_skipped(run, found.skipped)
+        counts = {"considered": Run.considered + len(skus)}
+        if run.scope == "all":
+            # A given list is settled as a whole, and its items say the rest.
+            counts |= {
+                "unchanged": Run.unchanged + found.unchanged,
+                "unannounced": Run.unannounced + len(found.differing.keys() - announced),
+                "unread": Run.unread + found.unread,
+            }
+        _move(run, cursor=skus[-1], **counts)
+    run.cursor = skus[-1]
+    if free:
         queues.kick(run.organization_id)
-    return True
 
 
-def _announced(organization_id: str, skus: Sequence[str]) -> set[str]:
-    """Of these SKUs, those that an event has told of or that are being settled: their difference is no news."""
+def _compare(decisions: Mapping[str, Sequence[Decision]]) -> _Found:
+    found = _Found()
+    for sku, listed in decisions.items():
+        if not listed:
+            continue
+        found.unread += any(d.plan is not None and d.plan.missing for d in listed)
+        news = [d for d in listed if d.plan is not None and d.plan.has_news]
+        if news:
+            found.differing[sku] = news
+        elif reason := next((one for d in listed if (one := d.frame.unfollowed) is not None), None):
+            found.skipped[sku] = reason
+        else:
+            found.unchanged += 1
+    return found
+
+
+def _release(run: Run) -> None:
+    """Mark the next of what was found, to be settled; when there is no more the scan has ended."""
+    after = run.cursor.removeprefix(RELEASING)
+    query = RunItem.select(RunItem.id, RunItem.sku).where(
+        (RunItem.run == run.id) & (RunItem.status == "queued") & (RunItem.id > after)
+    )
+    items = list(query.order_by(RunItem.id).limit(RELEASED_AT_ONCE))
+    cursor = RELEASING + items[-1].id if items else SCAN_ENDED
+    with database.atomic():
+        skus = [item.sku for item in items]
+        mark_dirty(run.organization_id, skus, priority=priority_of(run), needs_look=True)
+        if items:
+            _move(run, cursor=cursor)
+        else:
+            _move(run, cursor=cursor, lease=None, lease_until=None)
+            finish_run_if_over(run.id)
+    run.cursor = cursor
+    if items:
+        queues.kick(run.organization_id)
+    else:
+        close_superseded(run.organization_id)
+
+
+def _announced(organization_id: str, skus: Sequence[str], since: datetime) -> set[str]:
+    """Of these SKUs, those that an event has told of or that somebody settles: their difference is no news.
+
+    One that was settled `since` the books were loaded is no longer what was compared.
+    """
     if not skus:
         return set()
+    here = organization_id
     told = Event.select(Event.sku).where(
-        (Event.organization == organization_id) & Event.sku.in_(skus) & (Event.state == EventState.PENDING)
+        (Event.organization == here) & Event.sku.in_(skus) & (Event.state == EventState.PENDING)
     )
-    dirty = DirtySku.select(DirtySku.sku).where((DirtySku.organization == organization_id) & DirtySku.sku.in_(skus))
-    return {row.sku for row in told} | {row.sku for row in dirty}
+    dirty = DirtySku.select(DirtySku.sku).where((DirtySku.organization == here) & DirtySku.sku.in_(skus))
+    settled = Pool.select(Pool.sku).where((Pool.organization == here) & Pool.sku.in_(skus) & (Pool.settled_at >= since))
+    return {row.sku for query in (told, dirty, settled) for row in query}
 
 
 def _list_skipped(run: Run, skipped: dict[str, str]) -> None:
@@ -172,31 +268,31 @@ def _list_skipped(run: Run, skipped: dict[str, str]) -> None:
         )
 
 
-def _end(run: Run) -> None:
-    with database.atomic():
-        ended = (
-            Run.update(cursor=SCAN_ENDED, lease=None, lease_until=None)
-            .where((Run.id == run.id) & (Run.lease == run.lease))
-            .execute()
-        )
-        if ended:
-            finish_run_if_over(run.id)
-
-
-def _refresh_catalogs(organization_id: str) -> None:
+def _refresh_catalogs(run: Run) -> None:
     """Learn of new, changed and vanished products first; an account that cannot be asked keeps its old catalogue.
 
-    Accounts that no rule names are asked too: an authorization that is not used for thirty days is gone.
+    Accounts that no rule names are asked too: an authorization that is not used for thirty days is gone. A large
+    catalogue takes minutes, in which the lease is renewed from here.
     """
     accounts = Account.select().where(
-        (Account.organization == organization_id) & (Account.state == AccountState.CONNECTED)
+        (Account.organization == run.organization_id) & (Account.state == AccountState.CONNECTED)
     )
-    for account in list(accounts):
-        try:
-            is_old = account.catalog_at is None or utcnow() - account.catalog_at > CATALOG_AGE
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        for account in list(accounts):
+            reading = thread.submit(_refresh_catalog, account)
+            while not wait((reading,), timeout=RENEW_EVERY_S).done:
+                _renew(run)
+            _renew(run)
+            reading.result()
+
+
+def _refresh_catalog(account: Account) -> None:
+    is_old = account.catalog_at is None or utcnow() - account.catalog_at > CATALOG_AGE
+    try:
+        with connection():
             refresh_account(account, None if is_old else account.catalog_at - CATALOG_OVERLAP)
-        except BlingError as error:
-            log.warning("The catalogue of account %s could not be read: %s", account.id, error)
+    except BlingError as error:
+        log.warning("The catalogue of account %s could not be read: %s", account.id, error)
 
 
 def _known_products(organization_id: str):  # type: ignore[no-untyped-def]
@@ -210,15 +306,14 @@ def _known_products(organization_id: str):  # type: ignore[no-untyped-def]
     return (Product.organization == organization_id) & (Product.sku != "") & Product.account.in_(accounts)
 
 
-def _next_skus(organization_id: str, cursor: str) -> list[str]:
-    query = (
-        Product.select(Product.sku)
-        .where(_known_products(organization_id) & (Product.sku > cursor))
-        .distinct()
-        .order_by(Product.sku)
-        .limit(STEP)
-    )
-    return [row.sku for row in query]
+def _next_skus(run: Run) -> list[str]:
+    """The SKUs behind the cursor: of the run's own list, or of all that active rules are about."""
+    if run.scope == "all":
+        model, wanted = Product, _known_products(run.organization_id)
+    else:
+        model, wanted = RunItem, (RunItem.run == run.id) & RunItem.finished_at.is_null()
+    rows = model.select(model.sku).where(wanted & (model.sku > run.cursor)).distinct().order_by(model.sku)
+    return [row.sku for row in rows.limit(STEP)]
 
 
 def _count_skus(organization_id: str) -> int:

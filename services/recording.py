@@ -30,24 +30,36 @@ class BooksMoved(Exception):
 
 @dataclass(slots=True)
 class Recorded:
-    """What was committed: the writes to send, in order, and the items that tell of it."""
+    """What was committed: the writes to send, in order, and the items that tell of it. `undoing`: those of an undo."""
 
     writes: list[StockWrite] = field(default_factory=list)
+    undoing: list[StockWrite] = field(default_factory=list)
     items: list[RunItem] = field(default_factory=list)
     again: bool = False
 
+    @property
+    def to_send(self) -> list[StockWrite]:
+        return [*self.writes, *self.undoing]
+
 
 def record(
-    decisions: Iterable[Decision], lease: str, events: list[Event], open_items: list[RunItem], now: datetime
+    decisions: Iterable[Decision],
+    lease: str,
+    events: list[Event],
+    open_items: list[RunItem],
+    now: datetime,
+    *,
+    asked_by_undo: bool = False,
 ) -> Recorded:
     """Write down what was decided for one SKU; the caller holds its lease in the same transaction.
 
     `open_items`: items of runs that wait for this SKU, of this look or of an earlier one that could not end.
+    `asked_by_undo`: an undo asked for the look, and tells of it itself.
 
     :raise BooksMoved: nothing may be kept of it; the caller rolls back and settles the SKU again.
     """
     recorded = Recorded()
-    entries = Entries(events, open_items, now)
+    entries = Entries(events, open_items, now, asked_by_undo=asked_by_undo)
     taken: set[tuple[str, str]] = set()
     decisions = list(decisions)
     # All of them first: one rule may want to write where another's write still waits.
@@ -133,7 +145,7 @@ def _keep_books(frame: PoolFrame, plan: PoolPlan | None, now: datetime) -> tuple
                 cells[cell.key] = _new_cell(pool, cell, look, now)
             continue
         cells[cell.key] = cell.row
-        _keep_cell(cell, cell.row, look, obstacle(plan, cell), now)
+        _keep_cell(cell, cell.row, look, obstacle(plan, cell) or plan.missing.get(cell.key), now)
     return pool, cells
 
 
@@ -146,35 +158,62 @@ def _pool_problem(plan: PoolPlan) -> str | None:
 
 
 def _new_cell(pool: Pool, cell: CellFrame, look: Look, now: datetime) -> Cell:
-    return Cell.create(
-        organization=pool.organization_id,
-        pool=pool.id,
-        account=cell.account.id,
-        product=cell.product.id,
-        deposit=cell.deposit.id,
-        accounted=look.accounted,
-        reserved=look.reserved,
-        baseline=look.accounted,
-        baseline_at=now,
-        read_at=now,
-        changed_at=None,
-    )
+    """A cell with the balance found as its baseline; one that was here before keeps its history."""
+    start = baseline_of(look, now)
+    if cell.earlier is None:
+        return Cell.create(
+            organization=pool.organization_id,
+            pool=pool.id,
+            account=cell.account.id,
+            product=cell.product.id,
+            deposit=cell.deposit.id,
+            **start,
+        )
+    is_away = (Cell.id == cell.earlier.id) & Cell.left_at.is_null(False)
+    if Cell.update(**start).where(is_away).execute() != 1:
+        raise BooksMoved(cell.key)
+    return Cell.get_by_id(cell.earlier.id)
+
+
+def baseline_of(look: Look, now: datetime) -> dict[str, object]:
+    """The columns of books that begin with what a look found."""
+    return {
+        "accounted": look.accounted,
+        "reserved": look.reserved,
+        "baseline": look.accounted,
+        "baseline_at": now,
+        "read_at": now,
+        "changed_at": None,
+        "problem": None,
+        "left_at": None,
+    }
 
 
 def _keep_cell(cell: CellFrame, row: Cell, look: Look | None, held: str | None, now: datetime) -> None:
     stays_refused = row.problem == Problem.REJECTED
     problem = row.problem if stays_refused else cell.problem or held
     if look is None:
-        Cell.update(problem=problem).where(Cell.id == row.id).execute()
+        Cell.update(problem=problem, **_left_open(None)).where(Cell.id == row.id).execute()
         return
-    changes: dict[str, object] = {"reserved": look.reserved, "problem": problem}
+    changes: dict[str, object] = {"reserved": look.reserved, "problem": problem, **_left_open(look)}
     if look.is_settled:
         changes |= {"accounted": look.accounted, "read_at": now}
     if look.movement != ZERO:
         changes["changed_at"] = now
-    kept = Cell.update(changes).where((Cell.id == row.id) & (Cell.accounted == row.accounted)).execute()
+    is_as_read = (Cell.accounted == row.accounted) & Cell.left_at.is_null()
+    kept = Cell.update(changes).where((Cell.id == row.id) & is_as_read).execute()
     if kept != 1:
         raise BooksMoved(cell.key)
+
+
+def _left_open(look: Look | None) -> dict[str, object]:
+    """What the look could not settle, for whoever asks where the pool's number comes from."""
+    is_put_off = look is not None and look.put_off is not None
+    return {
+        "put_off": look.put_off if look is not None else None,
+        "put_off_until": look.again_at if look is not None and is_put_off else None,
+        "doubt": look.doubt if look is not None and look.doubt != ZERO else None,
+    }
 
 
 def _book_movements(
@@ -247,10 +286,14 @@ def close_events(
             look = decision.plan.looks.get(cell.key) if decision.plan is not None else None
             if look is not None and (look.again_at is not None or look.put_off is not None):
                 stay.update(event.id for event in cell.events if event.id not in look.done)
-            elif look is None and cell.key in unread_for_now:
+            elif look is None and (cell.key in unread_for_now or _waits_to_join(decision, cell)):
                 stay.update(event.id for event in cell.events)
     finished = [event.id for event in events if event.id not in stay]
     if finished:
         Event.update(state=EventState.PROCESSED).where(
             Event.id.in_(finished) & (Event.state == EventState.PENDING)
         ).execute()
+
+
+def _waits_to_join(decision: Decision, cell: CellFrame) -> bool:
+    return decision.plan is not None and cell.key in decision.plan.joins_at

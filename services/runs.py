@@ -1,12 +1,13 @@
 """Runs: what set a synchronization going, what it did with each SKU, and when it is over.
 
-A run over some SKUs marks them dirty at once. A run over everything is a scan (services/reconcile.py) that marks
-only what differs. Either ends when its last item has ended.
+A run over a few SKUs marks them dirty at once. A run over everything, or over more SKUs than may be lowered unasked,
+is a scan (services/reconcile.py) that marks them once it has ended and the guard agrees. Either ends when its last item
+has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from peewee import chunked, fn
@@ -16,10 +17,25 @@ from clock import utcnow
 from core.skus import Problem
 from db import after_commit, database
 from ids import new_id
-from models import Cell, Event, Organization, Pool, Priority, Product, Run, RunItem, RunType, User
+from models import (
+    SCAN_ENDED,
+    Cell,
+    Event,
+    Organization,
+    Pool,
+    Priority,
+    Product,
+    Run,
+    RunDecision,
+    RunItem,
+    RunType,
+    StockGroup,
+    User,
+)
 from services.dirty import mark_dirty
 
-SCAN_ENDED = "\uffff"
+# Why a run was started, where the guard has to know: the first run after a consent, and the one after a changed rule.
+ACTIVATION, RULES = "activation", "rules"
 # How many open runs one sweep looks at; more of them wait for the next one.
 FORGOTTEN = 50
 UNFINISHED = ("queued", "running", "retry", "held")
@@ -47,19 +63,23 @@ def start_run(
     """Start a synchronization of these SKUs, or with None of everything, and return at once.
 
     It is stored before any worker is told, so it happens also when Redis is away. A check of everything that has not
-    begun yet, for the clock also one under way, is returned instead of a second one.
+    begun yet, for the clock also one under way, is returned instead of a second one; never for an activation, whose
+    first run is covered by a consent of its own.
     """
     now = utcnow()
     with database.atomic():
-        if skus is None:
+        if skus is None and reason != ACTIVATION:
             Organization.update(name=Organization.name).where(Organization.id == organization.id).execute()
             begun = Run.cursor.is_null(False) & (Run.cursor != SCAN_ENDED)
+            # A changed rule has a check of its own: what began before it did not begin with this rule.
+            like = Run.reason == RULES if reason == RULES else Run.id.is_null(False)
             open_run = (
                 Run.select()
                 .where(
                     (Run.organization == organization.id)
                     & (Run.scope == "all")
                     & (Run.type == type)
+                    & like
                     & Run.finished_at.is_null()
                     # A person wants everything checked from now on; the clock is content with the check under way.
                     & (Run.cursor.is_null() | begun if type == RunType.CRON else Run.cursor.is_null())
@@ -79,14 +99,63 @@ def start_run(
             user=user.id if user is not None else None,
             reason=reason,
             total=None if wanted is None else len(wanted),
+            cursor="" if wanted is not None and _may_lower_too_much(organization, type, len(wanted)) else None,
             created_at=now,
         )
         if wanted is not None:
             queue_items(run, wanted, now)
-            mark_dirty(organization.id, wanted, priority=_PRIORITY[type], needs_look=True, now=now)
+        if wanted is not None and not is_scan(run):
+            mark_dirty(organization.id, wanted, priority=priority_of(run), needs_look=True, now=now)
             finish_run_if_over(run.id, now)
         after_commit(lambda: wake(run))
     return run
+
+
+def start_first_run(organization: Organization, group_ids: Sequence[str], user: User | None = None) -> Run:
+    """Start the first synchronization of groups just activated, in the caller's transaction.
+
+    It is dated at the moment of their activation: that is how it is known which groups the consent was about.
+    """
+    run = start_run(organization, RunType.MANUAL, skus=None, user=user, reason=ACTIVATION)
+    StockGroup.update(activated_at=run.created_at).where(StockGroup.id.in_(group_ids)).execute()
+    return run
+
+
+def consented_groups(run: Run) -> set[str]:
+    """The groups whose plan somebody has just consented to: the run may lower of them what it must.
+
+    None once a rule was changed: then the run would no longer carry out what was consented to.
+    """
+    if run.reason != ACTIVATION or is_outrun_by_rules(run):
+        return set()
+    activated = StockGroup.select(StockGroup.id).where(
+        (StockGroup.organization == run.organization_id) & (StockGroup.activated_at == run.created_at)
+    )
+    return {group.id for group in activated}
+
+
+def is_outrun_by_rules(run: Run) -> bool:
+    """Whether a rule was changed after this run was started, so that a newer run checks everything by the new rule."""
+    newer = (Run.organization == run.organization_id) & (Run.id > run.id) & (Run.reason == RULES)
+    return bool(Run.select(Run.id).where(newer).exists())
+
+
+def _may_lower_too_much(organization: Organization, type: RunType, skus: int) -> bool:
+    """Whether so many SKUs can be more than a guard lets pass. What webhooks announce is not guarded."""
+    if type == RunType.WEBHOOK:
+        return False
+    active = (StockGroup.organization == organization.id) & (StockGroup.is_active == 1)
+    least = StockGroup.select(fn.MIN(StockGroup.guard_min_skus)).where(active).scalar()
+    return least is not None and skus > least
+
+
+def is_scan(run: Run) -> bool:
+    """Whether the run compares first and marks afterwards."""
+    return bool(run.scope == "all" or run.cursor is not None)
+
+
+def priority_of(run: Run) -> int:
+    return _PRIORITY[RunType(run.type)]
 
 
 def _forgive_refusals(organization_id: str, skus: Sequence[str] | None) -> None:
@@ -102,7 +171,7 @@ def _forgive_refusals(organization_id: str, skus: Sequence[str] | None) -> None:
 
 def wake(run: Run) -> None:
     """Tell the workers; the sweep does it again should this get lost."""
-    if run.scope == "all":
+    if is_scan(run):
         queues.enqueue("jobs.sync.scan", run.id, queue=queues.BULK)
     else:
         queues.kick(run.organization_id)
@@ -169,24 +238,35 @@ def finish_run_if_over(run_id: str, now: datetime | None = None) -> None:
         .where(RunItem.run == run_id)
         .group_by(RunItem.status)
     }
-    scanning = run.scope == "all" and run.cursor != SCAN_ENDED
+    scanning = is_scan(run) and run.cursor != SCAN_ENDED
     if scanning or any(status in statuses for status in UNFINISHED):
-        Run.update(status="running", started_at=fn.COALESCE(Run.started_at, Run.created_at)).where(is_open).execute()
+        status = "held" if "held" in statuses and not scanning else "running"
+        Run.update(status=status, started_at=fn.COALESCE(Run.started_at, Run.created_at)).where(is_open).execute()
         return
-    worst = max(statuses, key=_SEVERITY.index, default="ok")
-    status = _RUN_STATUS[worst]
-    if status in ("failed", "skipped") and ("ok" in statuses or "unchanged" in statuses or run.unchanged):
-        status = "partial" if status == "failed" else "ok"
-    if run.unread and status == "ok":
-        status = "partial"
+    status = _end_of(run, statuses)
     Run.update(
         status=status, finished_at=now, started_at=fn.COALESCE(Run.started_at, Run.created_at), lease=None
     ).where(is_open).execute()
 
 
+def _end_of(run: Run, statuses: Collection[str]) -> str:
+    """The status of a run whose items all ended, with these statuses."""
+    worst = max(statuses, key=_SEVERITY.index, default="ok")
+    status = _RUN_STATUS[worst]
+    if run.decision in (RunDecision.DISCARDED, RunDecision.SUPERSEDED) and status == "skipped":
+        # That most of what it looked at was right already is not what became of it.
+        return "ok" if "ok" in statuses else "skipped"
+    if status in ("failed", "skipped") and ("ok" in statuses or "unchanged" in statuses or run.unchanged):
+        status = "partial" if status == "failed" else "ok"
+    return "partial" if run.unread and status == "ok" else status
+
+
 def finish_forgotten(before: datetime) -> None:
     """Close runs that began before this moment and have nothing open any more; the net under everything else."""
-    unfinished = Run.select(Run.id).where(Run.finished_at.is_null() & (Run.created_at <= before))
+    # What waits for a person may wait long, and must not take the place of the others.
+    unfinished = Run.select(Run.id).where(
+        Run.finished_at.is_null() & (Run.created_at <= before) & (Run.status != "held")
+    )
     for run in list(unfinished.order_by(Run.id).limit(FORGOTTEN)):
         with database.atomic():
             finish_run_if_over(run.id)

@@ -18,6 +18,7 @@ from core.facts import Seen
 from core.plan import plan_pool
 from db import connection, database
 from models import Account, Event, Priority
+from services import undoing
 from services.bling_clients import client_for
 from services.cases import Case, load_cases
 from services.concluding import conclude, give_back, put_off
@@ -91,7 +92,9 @@ def settle_batch(
 
 
 def _frames(cases: Iterable[Case]) -> list[PoolFrame]:
-    return [frame for case in cases for frame in case.frames if frame.problem is None]
+    cases = list(cases)
+    undone = [frame for case in cases for task in case.tasks for frame in task.frames]
+    return [frame for case in cases for frame in case.frames if frame.problem is None] + undone
 
 
 def settle_window() -> timedelta:
@@ -119,13 +122,20 @@ def _decide_and_record(case: Case, readings: Readings) -> bool:
     moments = [plan.again_at for plan in plans if plan.again_at is not None] + virtual_again
     case.again_at = min(moments, default=None)
     case.must_look = any(plan.must_look for plan in plans)
+    for task in case.tasks:
+        undoing.decide(task, readings, settle_window(), case.claim.attempts)
     passing = {key for key, reason in case.unread.items() if reason in PASSING}
     now = utcnow()
     with database.atomic():
         hold(case.claim)
-        case.recorded = record(case.decisions, case.claim.lease, case.events, case.open_items, now)
+        case.recorded = record(
+            case.decisions, case.claim.lease, case.events, case.open_items, now, asked_by_undo=bool(case.tasks)
+        )
+        is_calm = not any(plan.wishes for plan in plans)
+        for task in case.tasks:
+            case.recorded.undoing.extend(undoing.record(task, case.claim.lease, now, is_calm=is_calm))
         close_events(case.decisions, case.events, waiting, passing)
-    return bool(case.recorded.writes)
+    return bool(case.recorded.to_send)
 
 
 def _unconfirmed_virtual(case: Case, readings: Readings) -> tuple[set[str], list[datetime]]:
@@ -191,7 +201,7 @@ def _send_and_conclude(case: Case, client_of: ClientFor, should_stop: ShouldStop
     try:
         if case.claim.priority != Priority.LIVE and live_waits(case.claim.organization_id):
             raise Stopping
-        for write in case.recorded.writes:
+        for write in case.recorded.to_send:
             if should_stop():
                 raise Stopping
             case.sent.append(send_write(write.id, case.claim, client_of(accounts[write.account_id])))

@@ -21,7 +21,7 @@ from core.values import ProductSituation, Tokens
 from ids import new_id
 from models import Account, AccountState, Organization, Product, StockGroup
 from services import groups
-from services.activation import AccountBalances, collect_balances
+from services.activation import AccountBalances, ActivationRefused, collect_balances, refuse_after_write
 from services.bling_clients import (
     MemoryTokens,
     app_of,
@@ -222,6 +222,10 @@ def read_baselines(draft: SetupDraft, present: Present, answers: Mapping[str, An
     wanted: dict[str, tuple[str, BlingClient, list[int]]] = {}
     faults = []
     for position, group in to_activate(draft, present):
+        try:
+            refuse_after_write(_deposits_of(group, present))
+        except ActivationRefused as refused:
+            faults.append(Fault(f"groups[{position}].active", str(refused)))
         for key in dict.fromkeys(place.account for place in group.places):
             answer, row = answers.get(key), present.accounts.get(key)
             if answer is not None and (answer.tokens is not None or _is_connected(row)):
@@ -246,6 +250,12 @@ def read_baselines(draft: SetupDraft, present: Present, answers: Mapping[str, An
                 faults.append(_fault_of(draft, key, error))
     refuse_if_any(faults)
     return balances
+
+
+def _deposits_of(group: GroupDraft, present: Present) -> list[str]:
+    """The ids of this rule's deposits, of those that we know already."""
+    known = groups.deposits_of(present.organization) if present.organization else {}
+    return [known[place].id for place in group.places if place in known]
 
 
 def _active_products(account: Account) -> list[int]:

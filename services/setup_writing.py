@@ -19,7 +19,7 @@ from services.bling_clients import (
     token_columns,
 )
 from services.catalog import store_catalog
-from services.runs import start_run
+from services.runs import RULES, start_first_run, start_run
 from services.secrets import seal, unseal
 from services.setup_reading import Answer, Present, SetupRefused, digest_of, to_activate
 
@@ -50,12 +50,12 @@ def write_rows(
         store_catalog(account_row, answer.catalog, full=True)
         done.changes.append(f"conta {key}: {len(answer.catalog.products)} produtos lidos")
     is_decided_anew = _write_groups(done, draft, present)
-    is_activated = _activate_groups(done, draft, present, balances)
-    if is_activated or is_decided_anew or (answers and _has_active_rule(done.organization)):
-        # In this transaction, so that the rule is never active without it; no worker and no Redis is needed for that.
-        done.run = start_run(
-            done.organization, RunType.MANUAL, skus=None, reason="activation" if is_activated else "rules"
-        )
+    activated = _activate_groups(done, draft, present, balances)
+    # In this transaction, so that a rule is never active without it; no worker and no Redis is needed for that.
+    if activated:
+        done.run = start_first_run(done.organization, activated)
+    elif is_decided_anew or (answers and _has_active_rule(done.organization)):
+        done.run = start_run(done.organization, RunType.MANUAL, skus=None, reason=RULES)
     return done
 
 
@@ -168,15 +168,18 @@ def _write_groups(done: Imported, draft: SetupDraft, present: Present) -> bool:
 
 def _activate_groups(
     done: Imported, draft: SetupDraft, present: Present, balances: Mapping[str, AccountBalances]
-) -> bool:
+) -> list[str]:
+    """Switch on what the file wants active, with its baseline; returns the ids of those groups."""
     keys = [group.key for _, group in to_activate(draft, present)]
-    for group in StockGroup.select().where((StockGroup.organization == done.organization) & StockGroup.key.in_(keys)):
+    wanted = StockGroup.select().where((StockGroup.organization == done.organization) & StockGroup.key.in_(keys))
+    groups_to_start = list(wanted)
+    for group in groups_to_start:
         StockGroup.update(is_active=True, activated_at=utcnow(), activated_by=None).where(
             StockGroup.id == group.id
         ).execute()
         counted = store_baseline(StockGroup.get_by_id(group.id), balances)
         done.changes.append(f"regra {group.key}: ativada, com {counted} SKUs")
-    return bool(keys)
+    return [group.id for group in groups_to_start]
 
 
 def _has_active_rule(organization: Organization) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
+
+from clock import sleep
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,10 @@ def forget_all() -> None:
 
 def _watch(account_id: str, probe: Callable[[], bool], on_answer: Callable[[], None]) -> None:
     rest_s = FIRST_REST_S
-    time.sleep(rest_s)
+    sleep(rest_s)
     while is_silent(account_id) and not probe():
         rest_s = min(rest_s * 2, LONGEST_REST_S)
-        time.sleep(rest_s)
+        sleep(rest_s)
     with _lock:
         was_silent = account_id in _silent
         _silent.discard(account_id)

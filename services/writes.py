@@ -25,6 +25,9 @@ from services.dirty import Claim, LeaseLost, hold
 
 log = logging.getLogger(__name__)
 
+# Evidence of a write that was given up because its product or deposit had left the pool.
+LEFT = "left"
+GIVEN_UP = "O produto ou o depósito saiu da regra antes de se saber se o Bling aplicou esta escrita."
 ABANDONED = "O processo que enviava esta escrita não voltou: não se sabe se o Bling a aplicou."
 
 
@@ -131,6 +134,11 @@ def _reject(write: StockWrite, error: str) -> None:
 def cancel_planned(writes: Sequence[StockWrite]) -> bool:
     """Take back writes that never left, inside the caller's transaction. False when one of them left meanwhile."""
     return all(_move(write.id, WriteState.CANCELLED, ended_at=utcnow()) for write in writes)
+
+
+def give_up(write: StockWrite) -> bool:
+    """Stop asking what became of a write whose cell has left its pool: it counts as not applied. False: it is known."""
+    return _move(write.id, WriteState.REJECTED, evidence=LEFT, error=GIVEN_UP)
 
 
 def doubt_abandoned(writes: Sequence[StockWrite], claim: Claim) -> list[StockWrite]:

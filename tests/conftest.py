@@ -132,7 +132,7 @@ def postgres_database(postgres_server: str) -> Iterator[str]:
     name = f"estoqueuni_test_{os.getpid()}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = _with_database(postgres_server, name)
+    url = with_database(postgres_server, name)
     upgrade(url)
     yield url
     with psycopg.connect(postgres_server, autocommit=True) as connection:
@@ -219,7 +219,7 @@ def upgrade(url: str) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-def _with_database(server: str, name: str) -> str:
+def with_database(server: str, name: str) -> str:
     return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
 

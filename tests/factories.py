@@ -6,12 +6,14 @@ The cast: *Matriz* (source and target), *Filial* (target), *Avulsa* (in no group
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from clock import utcnow
+from core.lookalikes import look_of
 from ids import new_id
 from models import (
     Account,
@@ -21,6 +23,7 @@ from models import (
     Event,
     GroupDeposit,
     ItemDeposit,
+    ItemDrop,
     Movement,
     Organization,
     Pool,
@@ -32,6 +35,7 @@ from models import (
     User,
 )
 from services.auth import hash_password
+from services.runs import SCAN_ENDED
 
 PASSWORD = "segredo-de-teste"
 # Made once: an Argon2 hash is slow on purpose.
@@ -107,6 +111,7 @@ def make_product(account: Account, sku: str, **values: Any) -> Product:
             "account": account,
             "bling_id": 16_240_000_000 + next(_numbers),
             "sku": sku,
+            "sku_key": look_of(sku),
             "name": f"Produto {sku}",
             "format": "simple",
             "situation": "active",
@@ -222,7 +227,7 @@ def make_run(organization: Organization, type_: str = "webhook", *, at: datetime
             "scope": "skus",
             "created_at": now,
             "started_at": None if status == "queued" else now,
-            "finished_at": None if status in ("queued", "running") else now + timedelta(milliseconds=1400),
+            "finished_at": None if status in ("queued", "running", "held") else now + timedelta(milliseconds=1400),
             **values,
         }
     )
@@ -238,7 +243,7 @@ def make_item(run: Run, sku: str, **values: Any) -> RunItem:
             "product_name": f"Produto {sku}",
             "status": status,
             "created_at": run.created_at,
-            "finished_at": None if status in ("queued", "running", "retry") else run.finished_at,
+            "finished_at": None if status in ("queued", "running", "retry", "held") else run.finished_at,
             **values,
         }
     )
@@ -261,6 +266,23 @@ def make_item_deposit(
             "movement": movement,
             "written": change - movement,
             "after": Decimal(after),
+            **values,
+        }
+    )
+
+
+def make_drop(item: RunItem, deposit: Deposit, before: str | int, after: str | int, **values: Any) -> ItemDrop:
+    """What a run that is held would lower."""
+    return ItemDrop.create(
+        **{
+            "organization": item.organization_id,
+            "item": item,
+            "account": deposit.account_id,
+            "deposit": deposit,
+            "before": Decimal(before),
+            "after": Decimal(after),
+            "is_zeroed": Decimal(after) == 0,
+            "read_at": item.created_at,
             **values,
         }
     )
@@ -343,6 +365,38 @@ class Shop:
 
     def cell(self, pool: Pool, account: str, deposit: str, accounted: str | int = 10, **values: Any) -> Cell:
         return make_cell(pool, self.products[account, pool.sku], self.deposits[account, deposit], accounted, **values)
+
+    def held_run(self, *drops: tuple[str, int, int], skus: int = 60, **values: Any) -> Run:
+        """A check that waits for a person: (SKU, before, after) on both targets."""
+        excess = {
+            "group_id": self.group.id,
+            "group": self.group.name,
+            "skus": skus,
+            "lowered": len(drops),
+            "zeroed": sum(after == 0 for _, _, after in drops),
+            "min_skus": 20,
+            "percent": "30",
+        }
+        run = make_run(
+            self.organization,
+            "cron",
+            **{
+                "status": "held",
+                "scope": "all",
+                "cursor": SCAN_ENDED,
+                "reason": "schedule",
+                "considered": skus,
+                "unchanged": skus - len(drops),
+                "total": skus,
+                "guard": json.dumps([excess]),
+                **values,
+            },
+        )
+        for sku, before, after in drops:
+            item = make_item(run, sku, status="held", group=self.group)
+            for account in ("matriz", "filial"):
+                make_drop(item, self.deposits[account, "Loja virtual"], before, after)
+        return run
 
     def group_cell(self, sku: str, deposit: Deposit) -> Cell:
         """The cell of this SKU in this deposit, which has to be there."""

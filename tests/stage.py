@@ -82,7 +82,7 @@ class Stage:
         ends_at = time.monotonic() + timeout_s
         organization_id = self.organization.id
         while time.monotonic() < ends_at:
-            for run in Run.select().where((Run.scope == "all") & Run.finished_at.is_null()):
+            for run in Run.select().where(Run.is_scanning()):
                 reconcile.scan(run.id)
             inbox.sort_inbox(organization_id)
             settled = settle.settle_due(organization_id)

@@ -17,7 +17,7 @@ import app as program
 import db
 import queues
 from config import Config
-from models import ItemDeposit, Organization, Run, RunItem, RunType, StockWrite
+from models import ItemDeposit, Organization, Run, RunItem, RunType, StockGroup, StockWrite
 from sandbox import Bling, Server
 from services import reconcile, settle
 from services.runs import start_run
@@ -93,17 +93,17 @@ def settle_everything() -> None:
     """What workers do, until nothing is left."""
     with db.connection():
         while True:
-            for run in Run.select().where(Run.finished_at.is_null() & (Run.scope == "all")):
+            for run in Run.select().where(Run.is_scanning()):
                 reconcile.scan(run.id)
             for organization in Organization.select():
                 while settle.settle_due(organization.id):
                     pass
-            if not Run.select().where(Run.finished_at.is_null()).exists():
+            if not Run.select().where(Run.finished_at.is_null() & (Run.status != "held")).exists():
                 return
 
 
-def only_json(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
+def only_json(result: Result, exit_code: int = 0) -> Any:
+    assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout)
 
 
@@ -223,7 +223,7 @@ def test_status_has_the_promised_form(cli: Cli, shop: Shop) -> None:
 
     assert status["idle"] is False
     assert status["dirty"] == 1
-    assert set(status) == {"idle", "events", "dirty", "writes", "accounts", "last", "workers"}
+    assert set(status) == {"idle", "events", "dirty", "writes", "accounts", "held", "last", "workers"}
     assert set(status["events"]) == {"pending", "failed"}
     assert set(status["writes"]) == {"pending", "unknown", "review"}
     assert set(status["last"]) == {"webhook", "cron", "manual"}
@@ -313,6 +313,47 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(cli: Cli, setup_file: Path
         assert Run.select().count() == 1
         assert not StockWrite.select().exists()
     assert str(bling.balance("filial", "CAN-1", "Loja virtual").physical) == "2.5"
+
+
+def test_a_dry_run_says_whether_the_guard_would_hold_it(cli: Cli, setup_file: Path, bling: Bling) -> None:
+    cli("setup", "import", str(setup_file))
+    settle_everything()
+    with db.connection():
+        StockGroup.update(guard_min_skus=0).execute()
+    bling.faults.set("webhook_lost", 1.0)
+    bling.sell("matriz", "CAN-1", "4", "Geral")
+
+    [group] = only_json(cli("sync", "run", "--org", "loja", "--all", "--dry-run", "--json"))["groups"]
+    [given] = only_json(cli("sync", "run", "--org", "loja", "--sku", "CAN-1", "--dry-run", "--json"))["groups"]
+    text = cli("sync", "run", "--org", "loja", "--all", "--dry-run").stdout
+
+    assert group["guard"] == given["guard"]
+    assert group["guard"] == {
+        "lowered": 1,
+        "skus": 1,
+        "min_skus": 0,
+        "percent": "30",
+        "verdict": "mass_drop",
+        "holds": True,
+    }
+    assert "Baixaria 1 dos 1 SKUs da regra: antes de escrever, esperaria a aprovação de uma pessoa." in text
+
+
+def test_waiting_ends_when_a_run_is_held(cli: Cli, setup_file: Path, bling: Bling) -> None:
+    cli("setup", "import", str(setup_file))
+    settle_everything()
+    with db.connection():
+        StockGroup.update(guard_min_skus=0).execute()
+    bling.faults.set("webhook_lost", 1.0)
+    bling.sell("matriz", "CAN-1", "4", "Geral")
+    worker = threading.Thread(target=work_when_asked)
+    worker.start()
+
+    result = cli("reconcile", "--org", "loja", "--wait", "--json")
+
+    worker.join()
+    assert only_json(result, exit_code=1)["status"] == "held"
+    assert bling.balance("filial", "CAN-1", "Loja virtual").physical == 10
 
 
 def test_waiting_ends_with_the_run(cli: Cli, setup_file: Path, bling: Bling) -> None:

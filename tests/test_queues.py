@@ -47,6 +47,15 @@ def test_the_sweep_wakes_even_when_a_wake_up_is_noted(redis: Redis) -> None:
     assert redis.llen(LIVE_KEY) == 1
 
 
+def test_the_sweeps_wake_ups_do_not_pile_up_while_every_worker_is_busy(redis: Redis) -> None:
+    for _ in range(3):
+        queues.kick("org1", force=True)
+        queues.kick("org2", force=True)
+
+    assert redis.llen(LIVE_KEY) == 2
+    assert redis.ttl("estoqueuni:wake:org1") > queues.WAKE_TTL_S - 5
+
+
 def test_a_noted_wake_up_that_got_lost_does_not_silence_the_organization_for_ever(redis: Redis) -> None:
     queues.kick("org1")
 

@@ -23,7 +23,7 @@ from bling.errors import (
     WriteOutcomeUnknown,
 )
 from bling.payloads import parse_created_id
-from bling.transport import Caller, Transport
+from bling.transport import LEAVE_WITHIN_S, Caller, Transport
 from tests.bling.conftest import FakeTime, FreePacer
 from tests.bling.recorder import Recorder, after, cut, dripping, error, raw, reply, truncated
 
@@ -370,6 +370,33 @@ class TestWrites:
             received.wait_for_close()
 
             assert write(transport, caller) == 7
+
+    def test_a_write_that_was_held_up_after_it_was_allowed_to_leave_never_leaves(
+        self, server: Recorder, make_transport: Make, caller: Caller, fake_time: FakeTime, pacer: FreePacer
+    ) -> None:
+        """A worker that is paused right before the socket wakes up when others have taken over."""
+        transport = make_transport(monotonic=fake_time.monotonic)
+
+        def pause() -> None:
+            fake_time.now += LEAVE_WITHIN_S + 0.1
+
+        with pytest.raises(NotSent, match="too late"):
+            transport.write(caller, "/estoques", MOVEMENT, parse_created_id, before_leaving=pause)
+
+        assert server.requests == []
+        assert pacer.left == ["1"]
+
+    def test_waiting_for_its_turn_does_not_count(
+        self, server: Recorder, make_transport: Make, fake_time: FakeTime
+    ) -> None:
+        class SlowPacer(FreePacer):
+            def wait_turn(self, account_id: str) -> str:
+                fake_time.now += LEAVE_WITHIN_S + 0.1
+                return super().wait_turn(account_id)
+
+        server.will(reply(201, {"data": {"id": 7}}))
+
+        assert write(make_transport(monotonic=fake_time.monotonic), Caller("matriz", "token-one", SlowPacer())) == 7
 
     def test_its_ticket_is_handed_back_when_nothing_was_sent(
         self, make_transport: Make, caller: Caller, pacer: FreePacer

@@ -103,6 +103,7 @@ _told = st.lists(st.tuples(st.none() | _numbers, _numbers, moments, st.none() | 
 _written = st.lists(st.tuples(_changes, _numbers, _past), max_size=2)
 _unread = st.sampled_from([None, "reconnect", "unreadable"])
 _flags = st.tuples(st.booleans(), st.sampled_from([False, False, False, True]), st.sampled_from(ACCOUNTS))
+_written_at = st.none() | moments
 _open = st.none() | st.none() | _changes
 _rules_or_none = st.none() | rules
 _positions = st.integers(0, 1)
@@ -131,6 +132,7 @@ def cells(draw: st.DrawFn, key: str, role: Role, write_back_position: int | None
         writes=[own(f"{key} write {n}", *written) for n, written in enumerate(draw(_written))],
         open_write=None if in_doubt is None else OpenWrite(in_doubt, purpose),
         refused=is_refused,
+        written_at=draw(_written_at),
     )
 
 
@@ -140,6 +142,15 @@ _sources = {(n, taker): cells(f"principal {n}", Role.SOURCE, taker) for n in ran
 _counts = st.integers(0, 3)
 _modes, _kinds, _movements = st.sampled_from(Mode), st.sampled_from(BalanceKind), st.sampled_from(TargetMovements)
 _levels = st.none() | odd
+# What was before: whether the pool ever had a number, sources that cannot be counted, and what may still be owed.
+_pasts = st.fixed_dictionaries(
+    {
+        "is_begun": st.booleans(),
+        "had_sources": st.booleans(),
+        "uncounted": st.sampled_from([{}, {}, {"principal 9": "duplicate"}]),
+        "perhaps_owed": st.sampled_from([D(0), D(0), D(-3)]),
+    }
+)
 
 
 @st.composite
@@ -159,6 +170,7 @@ def pools(draw: st.DrawFn, mode: Mode | None = None, movements: TargetMovements 
         seed=draw(st.sampled_from([None, *(cell.key for cell in listed)])) if is_mirror else None,
         cells=listed,
         window=WINDOW,
+        **draw(_pasts),
     )
 
 

@@ -23,6 +23,7 @@ from core.events import (
     VirtualPart,
     parse_event,
     product_part,
+    sortable_id,
     virtual_part,
 )
 
@@ -374,3 +375,19 @@ def test_what_was_read_once_is_read_again_from_what_was_stored(raw: str) -> None
 
     stored = posted.decode("utf-8", errors="replace").replace("\x00", "\ufffd")
     assert parse_event(stored) == event
+
+
+@pytest.mark.parametrize(
+    ("event_id", "sortable"),
+    [
+        ("01945027-150e-72b4-e7cf-4943a042cd01", "01945027150e72b4e7cf4943a042cd01"),
+        ("01945027150E72B4E7CF4943A042CD01", "01945027150e72b4e7cf4943a042cd01"),
+        ("01945027-150e-42b4-a7cf-4943a042cd01", None),
+        ("01945027-150e-72b4-e7cf-4943a042cd0", None),
+        ("evento-7", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_only_ids_that_sort_by_time_are_compared(event_id: str | None, sortable: str | None) -> None:
+    assert sortable_id(event_id) == sortable

@@ -182,6 +182,35 @@ def test_a_fraction_that_is_written_back_counts_as_on_the_shelf_already() -> Non
     assert (writes(returned)[MATRIZ], returned.wanted) == (D("0.5"), {FILIAL: 5})
 
 
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("movements", TargetMovements)
+def test_fractions_are_shown_while_a_balance_of_the_pool_has_one(mode: Mode, movements: TargetMovements) -> None:
+    half = TargetRule(percent=D(50))
+
+    def wanted(held: Any, reserved: Any) -> Decimal:
+        """What a target of one half shows; whatever it shows itself, and however it moves, is no part of the pool."""
+        shop = target("2.25", rule=half, reserved=reserved)
+        cells = (source(held), shop) if mode is Mode.SUM else (shop, target("1.5", key=AVULSA))
+        level = D(held) if mode is Mode.MIRROR else None
+        plan = plan_pool(pool(*cells, mode=mode, level=level, target_movements=movements))
+        return plan.wanted[FILIAL] - D(reserved)
+
+    assert wanted(7, 0) == 3
+    assert wanted("7.5", 0) == D("3.75")
+    assert wanted("7.001", 0) == D("3.5")
+    assert wanted(8, "0.5") == D("3.75")
+    assert wanted("7.5", "0.5") == D("3.5")
+    assert wanted(7, 0) == 3
+
+
+def test_a_fraction_that_somebody_books_on_an_overwritten_target_is_none_of_the_pool() -> None:
+    shop = target(3, "2.5", rule=TargetRule(percent=D(50)))
+
+    plan = plan_pool(pool(source(7), shop, target_movements=TargetMovements.OVERWRITE))
+
+    assert (plan.wanted, writes(plan)) == ({FILIAL: 3}, {FILIAL: D("0.5")})
+
+
 def test_a_target_without_a_rule_of_its_own_shows_everything() -> None:
     assert plan_pool(pool(source(9), replace(target(0), rule=None))).wanted == {FILIAL: 9}
 
@@ -371,6 +400,32 @@ class TestAWriteBack:
 
         assert writes(plan) == {"Matriz geral": -1}
 
+    def test_is_split_where_one_source_has_not_enough(self) -> None:
+        plan = plan_pool(pool(source(3), source(5, key=AVULSA, write_back=1), target(8, 4)))
+
+        assert (plan.owed, writes(plan)) == (0, {MATRIZ: -3, AVULSA: -1})
+
+    def test_leaves_to_open_orders_the_units_they_wait_for(self) -> None:
+        ordered = (source(5, reserved=3), source(5, key=AVULSA, write_back=1), target(7, 3))
+
+        virtual, physical = plan_pool(pool(*ordered)), plan_pool(pool(*ordered, balance=BalanceKind.PHYSICAL))
+
+        assert writes(virtual) == {MATRIZ: -2, AVULSA: -2}
+        assert writes(physical)[MATRIZ] == -4
+
+    def test_waits_for_a_source_that_has_it_rather_than_send_another_below_zero(self) -> None:
+        busy = source(10, 9, changed_at=ago(1))
+
+        plan = plan_pool(pool(busy, source(1, key=AVULSA, write_back=1), target(11, 8)))
+
+        assert (plan.owed, plan.available, writes(plan)) == (-2, 7, {AVULSA: -1, FILIAL: -1})
+        assert plan.held == {MATRIZ: "put_off"}
+
+    def test_of_a_sale_that_no_source_can_cover_shows_as_a_negative_balance_of_the_first(self) -> None:
+        plan = plan_pool(pool(source(1), source(1, key=AVULSA, write_back=1), target(2, -3)))
+
+        assert (plan.owed, plan.available, writes(plan)) == (0, -3, {MATRIZ: -4, AVULSA: -1, FILIAL: 3})
+
     def test_stays_owed_while_nobody_can_take_it(self) -> None:
         plan = plan_pool(pool(self.home(10, MATRIZ, refused=True), target(10, 9, account=FILIAL), owed=D(-1)))
 
@@ -390,10 +445,63 @@ class TestAWriteBack:
         assert (plan.owed, writes(plan)) == (0, {FILIAL: 1, AVULSA: -1})
 
 
-def test_overwrite_sets_a_target_right_again_and_owes_nothing() -> None:
-    plan = plan_pool(pool(source(10), target(10, 4), target_movements=TargetMovements.OVERWRITE))
+class TestAnOverwrittenTarget:
+    """Nobody sells there: what moves on it is no stock, and is set right again."""
 
-    assert (plan.owed, writes(plan)) == (0, {FILIAL: 6})
+    def test_is_set_right_again_and_owes_nothing(self) -> None:
+        plan = plan_pool(pool(source(10), target(10, 4), target_movements=TargetMovements.OVERWRITE))
+
+        assert (plan.owed, writes(plan)) == (0, {FILIAL: 6})
+
+    @pytest.mark.parametrize("mode", Mode)
+    def test_lowers_nobody_while_its_difference_is_put_off(self, mode: Mode) -> None:
+        moved, other = target(10, 4, changed_at=ago(1)), target(10, key=AVULSA)
+        cells = (source(10), moved, other) if mode is Mode.SUM else (moved, other)
+        level = D(10) if mode is Mode.MIRROR else None
+
+        plan = plan_pool(pool(*cells, mode=mode, level=level, target_movements=TargetMovements.OVERWRITE))
+
+        assert (plan.available, plan.owed, plan.wishes) == (10, 0, ())
+        assert (plan.again_at, plan.must_look) == (ago(1) + WINDOW, True)
+
+    def test_lowers_nobody_while_a_write_to_it_is_in_doubt(self) -> None:
+        doubtful = OpenWrite(D(-2), Purpose.TARGET)
+
+        plan = plan_pool(
+            pool(
+                source(10),
+                target(10, 4, open_write=doubtful),
+                target(10, key=AVULSA),
+                target_movements=TargetMovements.OVERWRITE,
+            )
+        )
+
+        assert (plan.available, plan.wishes) == (10, ())
+
+    def test_counts_with_its_orders(self) -> None:
+        plan = plan_pool(
+            pool(
+                source(10),
+                target(10, reserved=4, was_reserved=0),
+                target(10, key=AVULSA),
+                target_movements=TargetMovements.OVERWRITE,
+            )
+        )
+
+        assert (plan.available, writes(plan)) == (6, {AVULSA: -4})
+
+    def test_keeps_its_orders_while_a_balance_that_may_be_old_says_they_are_gone(self) -> None:
+        posted = target(10, 6, reserved=0, was_reserved=4, changed_at=ago(1))
+
+        plan = plan_pool(pool(source(10), posted, target(6, key=AVULSA), target_movements=TargetMovements.OVERWRITE))
+
+        assert (plan.available, plan.wishes) == (6, ())
+        assert plan.looks[FILIAL].reserved == 4
+
+    def test_leaves_to_a_source_what_was_owed_before_the_rule_was_changed(self) -> None:
+        plan = plan_pool(pool(source(10), target(8, 7), owed=D(-2), target_movements=TargetMovements.OVERWRITE))
+
+        assert (plan.owed, writes(plan)) == (0, {MATRIZ: -2, FILIAL: 1})
 
 
 def test_a_pool_without_targets_or_sources_is_not_written() -> None:
@@ -474,3 +582,63 @@ def test_a_reading_that_is_back_lets_targets_rise_again() -> None:
 
     assert plan_pool(away).wishes == ()
     assert writes(plan_pool(changed(away, MATRIZ, seen=Seen(D(10), D(0), NOON)))) == {FILIAL: 2}
+
+
+def test_a_pool_whose_sources_have_all_left_is_empty() -> None:
+    plan = plan_pool(pool(target(8), target(8, key=AVULSA), had_sources=True))
+
+    assert (plan.available, writes(plan)) == (0, {FILIAL: -8, AVULSA: -8})
+
+
+def test_a_pool_that_never_had_a_source_is_none() -> None:
+    assert plan_pool(pool(target(8))).available is None
+
+
+def test_what_is_owed_stays_owed_while_no_source_is_left() -> None:
+    plan = plan_pool(pool(target(8), had_sources=True, owed=D(-2)))
+
+    assert (plan.owed, plan.available, writes(plan)) == (-2, -2, {FILIAL: -8})
+
+
+def test_a_source_that_joins_and_cannot_be_read_keeps_a_begun_pool_from_rising_only() -> None:
+    joiner = source(None, None, key=AVULSA)
+
+    sold = plan_pool(pool(source(10, 8), joiner, target(10), is_begun=True))
+    received = plan_pool(pool(source(10, 12), joiner, target(10), is_begun=True))
+
+    assert (sold.available, writes(sold)) == (8, {FILIAL: -2})
+    assert (writes(received), received.held) == ({}, {FILIAL: "lower_only"})
+    assert plan_pool(pool(source(10, 8), joiner, target(10))).available is None
+
+
+@pytest.mark.parametrize(
+    ("told", "written_at", "waits_s"),
+    [
+        ((), None, None),
+        ((fact("1", 5, 15, ago(3)),), None, 7),
+        ((fact("1", 5, 15, ago(10)),), None, None),
+        ((fact("1", 5, 10, ago(3)),), None, None),
+        ((), ago(4), 6),
+        ((), ago(10), None),
+        ((fact("1", 5, 10, ago(5)),), ago(4), 6),
+        ((fact("1", 5, 10, ago(4)),), ago(5), None),
+        ((fact("1", 5, 15, ago(2)),), ago(5), 8),
+    ],
+    ids=[
+        "nothing known",
+        "an event disagrees",
+        "it is old",
+        "it agrees",
+        "a write of ours",
+        "an old one",
+        "the event is the older one",
+        "the event vouches",
+        "the newer counts",
+    ],
+)
+def test_books_do_not_start_from_a_balance_that_may_be_old(told: Any, written_at: Any, waits_s: int | None) -> None:
+    plan = plan_pool(pool(source(10), target(None, 10, events=told, written_at=written_at)))
+
+    assert plan.joins_at == ({} if waits_s is None else {FILIAL: ago(-waits_s)})
+    assert (FILIAL in plan.looks) is (waits_s is None)
+    assert plan.missing == ({} if waits_s is None else {FILIAL: "put_off"})

@@ -109,6 +109,21 @@ class TestEveryPlan:
         elif pool.level is not None and plan.level is not None:
             assert plan.level + plan.owed == pool.level + pool.owed + moved
 
+    @given(pools(mode=Mode.SUM))
+    def test_sends_no_source_below_zero_while_another_that_may_take_it_has_some_left(self, pool: PoolInput) -> None:
+        plan = plan_pool(pool)
+
+        taken = {wish.key: wish.quantity for wish in plan.wishes if wish.purpose is Purpose.WRITE_BACK}
+        chosen = [cell for cell in pool.cells if cell.write_back_position is not None]
+        takers = chosen or [cell for cell in pool.cells if cell.role is Role.SOURCE]
+        after = {
+            cell.key: plan.looks[cell.key].accounted + taken.get(cell.key, ZERO)
+            for cell in takers
+            if cell.key in plan.looks and not cell.refused
+        }
+        if any(quantity < 0 and after[key] < 0 for key, quantity in taken.items()):
+            assert all(left <= 0 for left in after.values())
+
     @given(pools(mode=Mode.SUM), st.data())
     def test_raises_nothing_while_a_source_cannot_be_read(self, pool: PoolInput, data: st.DataObject) -> None:
         sources = [cell.key for cell in pool.cells if cell.role is Role.SOURCE]
@@ -142,9 +157,54 @@ class TestEveryPlan:
         if not sources:
             return
 
-        plan = plan_pool(changed(pool, data.draw(st.sampled_from(sources)), seen=None, book=None))
+        unread = changed(pool, data.draw(st.sampled_from(sources)), seen=None, book=None)
+
+        plan = plan_pool(replace(unread, is_begun=False))
 
         assert (plan.wishes, plan.available, plan.wanted) == ((), None, {})
+
+    @given(pools(), st.data())
+    def test_is_only_lowered_once_begun_while_something_was_never_read(
+        self, pool: PoolInput, data: st.DataObject
+    ) -> None:
+        if not pool.cells:
+            return
+        joiner = data.draw(st.sampled_from(list(pool.cells)))
+        if joiner.role is Role.TARGET and pool.balance is BalanceKind.PHYSICAL:
+            return
+
+        plan = plan_pool(replace(changed(pool, joiner.key, seen=None, book=None), is_begun=True))
+
+        assert joiner.key in plan.missing
+        assert all(wish.quantity < 0 for wish in plan.wishes if wish.purpose is Purpose.TARGET)
+
+    @given(pools())
+    def test_is_never_raised_while_a_source_cannot_be_counted(self, pool: PoolInput) -> None:
+        plan = plan_pool(replace(pool, uncounted={"principal 9": "duplicate"}))
+
+        assert plan.missing["principal 9"] == "duplicate"
+        assert all(wish.quantity < 0 for wish in plan.wishes if wish.purpose is Purpose.TARGET)
+
+    @given(pools())
+    def test_counts_what_is_perhaps_owed_downwards(self, pool: PoolInput) -> None:
+        certain, doubtful = plan_pool(replace(pool, perhaps_owed=ZERO)), plan_pool(replace(pool, perhaps_owed=D(-3)))
+
+        if certain.available is not None:
+            assert doubtful.available == certain.available - 3
+        assert doubtful.owed == certain.owed
+
+    @given(pools())
+    def test_starts_no_books_from_a_balance_that_may_be_old(self, pool: PoolInput) -> None:
+        plan = plan_pool(pool)
+
+        for cell in pool.cells:
+            if cell.key in plan.joins_at:
+                assert cell.book is None
+                assert cell.key not in plan.looks
+                assert cell.key not in {wish.key for wish in plan.wishes}
+                assert plan.must_look
+                assert plan.again_at is not None
+                assert plan.again_at <= plan.joins_at[cell.key]
 
     @given(pools(), st.data())
     def test_counts_a_balance_that_is_put_off_downwards_only(self, pool: PoolInput, data: st.DataObject) -> None:
@@ -216,7 +276,14 @@ CALM_KINDS = ("move", "move", "order", "post", "cancel", "wait", "settle")
 
 
 @st.composite
-def worlds(draw: st.DrawFn, mode: Mode, *, plain: bool = False, balance: BalanceKind | None = None) -> World:
+def worlds(
+    draw: st.DrawFn,
+    mode: Mode,
+    *,
+    plain: bool = False,
+    balance: BalanceKind | None = None,
+    movements: TargetMovements = TargetMovements.WRITE_BACK,
+) -> World:
     deposits: dict[str, Deposit] = {}
     rule = st.just(TargetRule()) if plain else rules
     for n in range(draw(st.integers(1, 2)) if mode is Mode.SUM else 0):
@@ -225,7 +292,7 @@ def worlds(draw: st.DrawFn, mode: Mode, *, plain: bool = False, balance: Balance
     for n in range(draw(st.integers(1, 3))):
         deposits[f"compartilhado {n}"] = Deposit(Role.TARGET, n, draw(small), ACCOUNTS[n], rule=draw(rule))
     seed = "compartilhado 0" if mode is Mode.MIRROR else None
-    world = World(mode, balance or draw(st.sampled_from(BalanceKind)), deposits, seed=seed)
+    world = World(mode, balance or draw(st.sampled_from(BalanceKind)), deposits, movements, seed)
     world.settle()
     world.wait(WINDOW.total_seconds())
     return world
@@ -307,6 +374,23 @@ class TestEveryStory:
 
         assert world.level == had + world.moved
         assert_targets_obey(world, had + world.moved - reserved_in(world))
+
+    @given(st.sampled_from(Mode), st.data())
+    def test_leaves_out_of_the_pool_what_moved_on_targets_that_are_overwritten(
+        self, mode: Mode, data: st.DataObject
+    ) -> None:
+        world = data.draw(worlds(mode, movements=TargetMovements.OVERWRITE))
+        had = world.level if mode is Mode.MIRROR else world.physical(Role.SOURCE)
+        assert had is not None
+
+        for step in data.draw(stories(world)):
+            step.happen(world)
+        world.come_to_rest()
+
+        moved = sum((world.booked[key] for key, one in world.deposits.items() if one.role is Role.SOURCE), ZERO)
+        assert (world.level if mode is Mode.MIRROR else world.physical(Role.SOURCE)) == had + moved
+        assert world.owed == 0
+        assert_targets_obey(world, had + moved - reserved_in(world))
 
     @given(st.sampled_from(Mode).flatmap(worlds), st.data())
     def test_books_for_each_cell_exactly_what_others_moved_there(self, world: World, data: st.DataObject) -> None:

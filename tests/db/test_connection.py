@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from peewee import Database, InterfaceError
+from peewee import Database, InterfaceError, OperationalError, SqliteDatabase
 
 import db
+from models import Organization
+from tests.factories import make_organization
 
 
 def one() -> int:
@@ -120,6 +122,47 @@ def test_threads_that_write_at_once_wait_for_each_other(database: Database) -> N
         assert database.execute_sql("SELECT n FROM counter").fetchone() == (120,)
     finally:
         database.execute_sql("DROP TABLE counter")
+
+
+def test_a_transaction_that_stands_still_lets_go_of_its_locks(
+    database: Database, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A worker that was paused in the middle of one must not hold up the others until it wakes up."""
+    if isinstance(database, SqliteDatabase):
+        pytest.skip("SQLite has no server that could end a session")
+    monkeypatch.setattr(db, "IDLE_TRANSACTION_S", 1)
+    organization = make_organization()
+    paused = db._postgres(request.getfixturevalue("postgres_database"), max_connections=1)
+    paused.connect()
+    with pytest.raises((OperationalError, InterfaceError)), paused.atomic():
+        paused.execute_sql("UPDATE organization SET name = 'paused'")
+        Organization.update(name="others").where(Organization.id == organization.id).execute()
+        paused.execute_sql("UPDATE organization SET name = 'late'")
+    paused.close()
+
+    assert Organization.get_by_id(organization.id).name == "others"
+    paused.connect()
+    assert paused.execute_sql("SELECT 1").fetchone() == (1,)
+    paused.close_all()
+
+
+def test_nobody_waits_for_a_lock_for_ever(
+    database: Database, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if isinstance(database, SqliteDatabase):
+        pytest.skip("SQLite's busy timeout does that")
+    monkeypatch.setattr(db, "LOCK_WAIT_S", 1)
+    make_organization()
+    other = db._postgres(request.getfixturevalue("postgres_database"), max_connections=1)
+    other.connect()
+    with database.atomic():
+        Organization.update(name="held").execute()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            other.execute_sql("UPDATE organization SET name = 'other'")
+    other.execute_sql("UPDATE organization SET name = 'other'")
+    other.close_all()
+
+    assert Organization.get().name == "other"
 
 
 def web(database_url: str) -> Flask:

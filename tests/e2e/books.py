@@ -29,6 +29,12 @@ def faults(sandbox: Sandbox) -> list[str]:
     return found
 
 
+def synchronized(sandbox: Sandbox) -> list[str]:
+    """The SKUs that every account of the rule has, in order."""
+    accounts = {account for account, _ in TARGETS}
+    return [sku for sku, by_account in sorted(_products(sandbox).items()) if accounts <= by_account.keys()]
+
+
 def _faults_of(
     sku: str,
     sources: list[dict[str, Any]],

@@ -27,7 +27,7 @@ PHONE = {"viewport": {"width": 360, "height": 8000}, "has_touch": True, "is_mobi
 QUIET_S = 30.0
 # Of a list, the first rows stand for the others.
 REPEATED = "tbody tr:nth-child(n+5), .item:nth-child(n+4), .log__entry:nth-child(n+6)"
-IDS = re.compile(r"[0-9a-f]{32}|\d{4,}")
+IDS = re.compile(r"(?<=/estoque/).+|[0-9a-f]{32}|\d{4,}")
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,24 @@ import db
 import queues
 from clock import utcnow
 from devserver.redis_server import RedisProcess
-from jobs.schedule import GRACE, tick
-from models import DirtySku, Event, Organization, Run, RunType
+from jobs.schedule import FORGOTTEN_AFTER, GRACE, tick
+from models import DirtySku, Event, Organization, Run, RunType, StockWrite
 from services.dirty import LEASE, claim_dirty
 from services.runs import SCAN_ENDED
-from tests.factories import make_account, make_dirty, make_event, make_organization, make_run
+from tests.factories import (
+    make_account,
+    make_cell,
+    make_deposit,
+    make_dirty,
+    make_event,
+    make_group,
+    make_item,
+    make_organization,
+    make_pool,
+    make_product,
+    make_run,
+    make_write,
+)
 
 pytestmark = [pytest.mark.usefixtures("database", "redis"), pytest.mark.both_databases]
 
@@ -118,6 +131,43 @@ def test_a_stalled_check_goes_on(
     tick_in(later)
 
     assert woken(redis, queues.BULK) == ([("jobs.sync.scan", (run.id,))] if is_stalled else [])
+
+
+def test_what_is_open_and_in_nobodys_hands_is_taken_up(loja: Organization, redis: Redis) -> None:
+    """A process may die, or learn of its outcome, where nobody thought of it."""
+    account = make_account(loja)
+    long_ago = utcnow() - FORGOTTEN_AFTER - timedelta(seconds=1)
+    make_event(account, sku="EVENTO", state="pending", received_at=long_ago)
+    run = make_run(loja, RunType.MANUAL, status="running", created_at=long_ago)
+    make_item(run, "ITEM", status="retry")
+    deposit, group = make_deposit(account), make_group(loja, [], [])
+    for state in ("planned", "sending", "confirmed", "unknown"):
+        product = make_product(account, state)
+        write = make_write(make_cell(make_pool(group, state), product, deposit), 3, state=state)
+        StockWrite.update(planned_at=long_ago).where(StockWrite.id == write.id).execute()
+
+    tick()
+
+    marked = {row.sku: row.needs_look for row in DirtySku.select()}
+    assert marked == dict.fromkeys(("EVENTO", "ITEM", "planned", "sending"), True)
+    assert woken(redis) == [("jobs.sync.drain", (loja.id,))]
+
+
+def test_what_is_in_somebodys_hands_or_waits_for_a_person_is_left_alone(loja: Organization, redis: Redis) -> None:
+    account = make_account(loja)
+    long_ago = utcnow() - FORGOTTEN_AFTER - timedelta(seconds=1)
+    make_event(account, sku="NOVO", state="pending")
+    make_event(account, sku="CANECA", state="pending", received_at=long_ago)
+    make_dirty(loja, "CANECA", due_at=utcnow() + timedelta(hours=1))
+    held = make_run(loja, RunType.CRON, status="held", created_at=long_ago)
+    make_item(held, "RETIDO", status="queued")
+    running = make_run(loja, RunType.CRON, status="running", created_at=long_ago)
+    make_item(running, "RETIDO", status="held", finished_at=None)
+
+    tick()
+
+    assert [row.sku for row in DirtySku.select()] == ["CANECA"]
+    assert woken(redis) == []
 
 
 def test_a_check_that_just_began_is_left_to_its_wake_up(loja: Organization, redis: Redis) -> None:

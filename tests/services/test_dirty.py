@@ -10,6 +10,7 @@ import pytest
 from peewee import Database
 
 import db
+from bling.transport import LEAVE_WITHIN_S
 from clock import utcnow
 from models import DirtySku, Organization
 from services.dirty import (
@@ -262,3 +263,8 @@ def test_holding_blocks_a_taker_until_the_commit(loja: Organization) -> None:
     taker.join()
 
     assert taken == [0]
+
+
+def test_a_write_leaves_long_before_the_lease_that_allowed_it_can_end() -> None:
+    """Otherwise a worker that was paused at the socket could send what others have settled as never sent."""
+    assert timedelta(seconds=2 * LEAVE_WITHIN_S) < LEASE

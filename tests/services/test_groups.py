@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from decimal import Decimal
 
 import pytest
 
+import db
 from core.group_draft import GroupDraft
 from models import Cell, GroupDeposit, SkuOverride, StockGroup, StockWrite
-from services import groups
+from services import group_pages, groups
+from services.overrides import OverrideForm, save_override
 from tests.factories import Shop, make_write
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "redis")
 
 
 @pytest.fixture
@@ -53,13 +57,13 @@ def test_books_of_deposits_that_stay_are_kept(shop: Shop) -> None:
 
 def test_a_deposit_that_changes_its_role_begins_anew(shop: Shop) -> None:
     pool = shop.pool(shop.skus[0])
-    shop.cell(pool, "matriz", "Loja virtual", 10)
+    cell = shop.cell(pool, "matriz", "Loja virtual", 10)
     draft = groups.draft_of(shop.group)
     moved = draft.targets[0].place
 
     save(shop, sources=(*draft.sources, moved), targets=draft.targets[1:])
 
-    assert not Cell.select().exists()
+    assert Cell.get_by_id(cell.id).left_at is not None
     roles = {(m.deposit.account.key, m.deposit.name): m.role for m in GroupDeposit.select()}
     assert roles["matriz", "Loja virtual"] == "source"
 
@@ -84,6 +88,27 @@ def test_exceptions_are_added_changed_and_removed(shop: Shop) -> None:
         ("C", 1, False),
     ]
     assert SkuOverride.get(SkuOverride.sku == "B").id == kept
+
+
+def test_an_exception_made_while_somebody_saves_the_form_is_kept(shop: Shop) -> None:
+    answers: list[object] = []
+
+    def save_the_form() -> None:
+        with db.connection():
+            form = group_pages.form_for(StockGroup.get_by_id(shop.group.id))
+            answers.append(group_pages.save_form(shop.organization, form, shop.owner, shop.group))
+
+    saving = threading.Thread(target=save_the_form)
+    with db.database.atomic():
+        typed = OverrideForm({"sku": shop.skus[0], "max": "4"})
+        assert save_override(shop.group, typed, shop.owner) is not None
+        saving.start()
+        time.sleep(0.5)
+    saving.join()
+
+    assert answers
+    assert answers[0] is not None
+    assert SkuOverride.get().max == 4
 
 
 def test_a_wording_has_one_name_whatever_order_its_exceptions_have(shop: Shop) -> None:

@@ -43,6 +43,7 @@ def test_a_quiet_shop_is_idle(shop: Shop) -> None:
         "events": {"pending": 0, "failed": 0},
         "dirty": 0,
         "writes": {"pending": 0, "unknown": 0, "review": 0},
+        "held": 0,
         "accounts": [
             {"key": key, "state": "connected", "last_event_at": None, "requests_today": 0}
             for key in ("matriz", "filial", "avulsa")
@@ -104,6 +105,7 @@ def test_what_waits_for_a_person_is_idle(shop: Shop) -> None:
     told = status(shop.organization)
 
     assert told["idle"] is True
+    assert told["held"] == 1
     assert told["writes"] == {"pending": 0, "unknown": 1, "review": 1}
     assert told["events"] == {"pending": 0, "failed": 1}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from peewee import Database
 import db
 from clock import utcnow
 from config import Config
+from jobs.scheduler import TICK_EVERY_S
 from models import DirtySku, Organization, Product, Run, RunItem, RunType
 from sandbox import Bling
 from services import reconcile
@@ -123,6 +125,31 @@ def test_who_lost_its_lease_moves_nothing(stage: Stage, monkeypatch: pytest.Monk
     run = fresh(run)
     assert (run.considered, run.unannounced) == (3, 1)
     assert RunItem.select().where(RunItem.run == run.id).count() == 1
+
+
+def test_a_catalogue_that_takes_longer_than_the_lease_keeps_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "SCAN_LEASE", timedelta(seconds=0.5))
+    monkeypatch.setattr(reconcile, "RENEW_EVERY_S", 0.05)
+    run = check(stage)
+    taken_over: list[bool] = []
+    refresh = reconcile.refresh_account
+
+    def refresh_slowly(*args: object) -> object:
+        if not taken_over:
+            time.sleep(1)
+            taken_over.append(reconcile._claim(run.id) is not None)
+        return refresh(*args)
+
+    monkeypatch.setattr(reconcile, "refresh_account", refresh_slowly)
+
+    assert reconcile.scan(run.id)
+    assert taken_over == [False]
+    assert fresh(run).considered == 3
+
+
+def test_a_dead_workers_check_is_taken_over_within_a_minute() -> None:
+    """Lease, sweep, and the time that the work itself takes."""
+    assert reconcile.SCAN_LEASE + timedelta(seconds=TICK_EVERY_S) < timedelta(seconds=50)
 
 
 def test_it_learns_of_new_products_first(stage: Stage) -> None:

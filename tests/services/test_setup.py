@@ -6,11 +6,13 @@ import copy
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
 import pytest
 
+import config as configuration
 from clock import utcnow
 from config import Config
 from db import connection
@@ -31,9 +33,11 @@ from models import (
 )
 from sandbox import Bling
 from services.auth import authenticate
+from services.overrides import OverrideForm, save_override
 from services.secrets import unseal
 from services.setup import Imported, SetupRefused, import_setup
 from services.setup_export import export_setup
+from tests.factories import make_write
 from tests.services.merchants import connected, organization
 
 pytestmark = pytest.mark.usefixtures("config", "database", "redis")
@@ -423,6 +427,111 @@ def test_an_export_imports_again_to_no_change(document: dict[str, Any], with_sec
 
     assert rows() == before
     assert export_setup(Organization.get(), with_secrets=with_secrets)["groups"] == exported["groups"]
+
+
+class TestExceptionsInAFile:
+    """Added, changed and removed on an active rule: each once, and only what is new starts anything."""
+
+    @pytest.fixture
+    def active(self, document: dict[str, Any], bling: Bling) -> dict[str, Any]:
+        target = {"account": "filial", "deposit": deposit_id(bling, "filial", "Loja virtual")}
+        document["groups"][0].update(
+            active=True,
+            overrides=[
+                {"sku": "CAN-1", "target": None, "reserve": "1.50", "percent": "33.3333", "stop_at": "2"},
+                {"sku": "CAN-1", "target": target, "max": "7"},
+                {"sku": "0042", "target": target, "ignore": True},
+            ],
+        )
+        load(document)
+        self.rest()
+        return document
+
+    def rest(self) -> None:
+        """The runs so far are over, so that a new one is seen to be new."""
+        Run.update(finished_at=utcnow(), status="ok").execute()
+
+    def test_an_export_tells_them_all_and_imports_again_to_no_change(self, active: dict[str, Any]) -> None:
+        before, runs = rows(), Run.select().count()
+
+        exported = export_setup(Organization.get())
+        reordered = copy.deepcopy(exported)
+        reordered["groups"][0]["overrides"].reverse()
+
+        for again in (active, exported, reordered):
+            done = load(again)
+            assert (done.changes, done.run) == ([], None)
+        assert (rows(), Run.select().count()) == (before, runs)
+        told = exported["groups"][0]["overrides"]
+        assert [(one["sku"], one["target"] is None, one["ignore"]) for one in told] == [
+            ("CAN-1", True, False),
+            ("CAN-1", False, False),
+            ("0042", False, True),
+        ]
+        assert (told[0]["reserve"], told[0]["percent"], told[0]["max"]) == ("1.5", "33.3333", None)
+
+    def test_a_change_and_a_removal_are_made_once_and_checked_once(self, active: dict[str, Any]) -> None:
+        kept = SkuOverride.get(SkuOverride.max == 7).id
+        listed = active["groups"][0]["overrides"]
+        listed[1]["max"] = "6"
+        del listed[0]
+
+        done, again = load(active), load(active)
+
+        assert done.changes == ["regra geral: alterada"]
+        assert done.run is not None
+        assert (again.changes, again.run) == ([], None)
+        assert [(row.sku, row.max) for row in SkuOverride.select().order_by(SkuOverride.sku)] == [
+            ("0042", None),
+            ("CAN-1", 6),
+        ]
+        assert SkuOverride.get(SkuOverride.max == 6).id == kept
+
+    def test_a_product_that_the_file_no_longer_leaves_out_begins_anew(self, active: dict[str, Any]) -> None:
+        active["groups"][0]["overrides"] = [{"sku": "CAN-1", "ignore": True}]
+        load(active)
+        self.rest()
+        pool = Pool.get()
+        active["groups"][0]["overrides"] = []
+
+        load(active)
+
+        assert Pool.get_or_none(Pool.id == pool.id) is None
+
+    def test_what_a_person_made_on_the_page_stands_in_the_export(self, active: dict[str, Any]) -> None:
+        ana = User.get()
+        form = OverrideForm({"sku": "CAN-1", "ignore": "yes"})
+        row = SkuOverride.get(SkuOverride.deposit.is_null())
+        assert save_override(StockGroup.get(), form, ana, row) is not None
+
+        exported = export_setup(Organization.get())
+
+        assert exported["groups"][0]["overrides"][0] == {
+            "sku": "CAN-1",
+            "target": None,
+            "reserve": None,
+            "percent": None,
+            "max": None,
+            "stop_at": None,
+            "ignore": True,
+        }
+        assert load(exported).changes == []
+
+
+def test_a_rule_is_not_activated_while_bling_may_still_show_balances_of_before_our_last_write(
+    document: dict[str, Any], bling: Bling, config: Config
+) -> None:
+    load(activated(document))
+    StockGroup.update(is_active=False).execute()
+    shop = deposit_id(bling, "filial", "Loja virtual")
+    make_write(Cell.get(Cell.deposit == Deposit.get(Deposit.bling_id == shop)), 3)
+    configuration.activate(replace(config, settle_window_s=600))
+
+    (fault,) = faults_of(activated(document))
+
+    assert fault.startswith("groups[0].active: A última escrita")
+    configuration.activate(config)
+    assert load(activated(document)).run is not None
 
 
 def test_an_export_has_the_form_of_the_file(document: dict[str, Any]) -> None:

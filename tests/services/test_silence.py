@@ -86,7 +86,7 @@ def test_an_account_that_refuses_at_once_is_asked_again_at_once(stage: Stage) ->
 def test_it_is_asked_again_with_growing_rests_and_its_answer_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rests: list[float] = []
     told: list[str] = []
-    monkeypatch.setattr(silence.time, "sleep", rests.append)
+    monkeypatch.setattr(silence, "sleep", rests.append)
     monkeypatch.setattr(silence.threading, "Thread", InTheOpen)
 
     silence.note_hung("conta", lambda: len(rests) == 5, lambda: told.append("conta"))

@@ -55,9 +55,9 @@ def busy_shop() -> Shop:
     fruitless(shop, now - timedelta(minutes=25))
     check(shop, now - timedelta(minutes=31))
     troubled(shop, now - timedelta(hours=26))
-    held = make_run(shop.organization, "cron", at=now - timedelta(days=2), status="held", scope="all")
-    held.reason = "A conferência baixaria 42 de 60 produtos (70 %)."
-    held.save()
+    drops = [(sku, 40 - 3 * place, 0 if place == 1 else 4) for place, sku in enumerate(NAMES) if sku != "KIT-CAFE"]
+    drops += [(f"SKU-{number:03}", 12 + number, 3) for number in range(36)]
+    shop.held_run(*drops, at=now - timedelta(days=2))
     running = make_run(
         shop.organization,
         "manual",

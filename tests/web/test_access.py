@@ -10,6 +10,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from blueprints import BLUEPRINTS
+from models import SkuOverride
 from tests.conftest import Browser
 from tests.factories import Shop, make_event, make_item, make_run
 
@@ -41,8 +42,12 @@ class Other:
             "group_id": self.shop.group.id,
             "event_id": make_event(self.shop.accounts["matriz"]).id,
             "deposit_id": self.shop.deposits["matriz", "Geral"].id,
+            "override_id": SkuOverride.create(
+                organization=self.shop.organization, group=self.shop.group, sku="CANECA-01", is_ignored=True
+            ).id,
             # A plan of that group is somebody else's just as well.
             "plan_id": "0" * 32,
+            "sku": "CANECA-01",
         }
 
     def path_of(self, app: Flask, rule: Rule) -> str:
@@ -123,7 +128,7 @@ def test_it_does_not_know_what_belongs_to_others(app: Flask, login: Callable[...
 
 def test_a_list_shows_nothing_of_others(login: Callable[..., Browser], other: Other) -> None:
     browser = login()
-    for path in ("/", "/historico", "/contas", "/regras", "/painel/vivo", "/historico/vivo"):
+    for path in ("/", "/historico", "/contas", "/regras", "/painel/vivo", "/historico/vivo", "/estoque", "/doutor"):
         page = browser.get(path).text
 
         assert "CANECA-01" not in page, path

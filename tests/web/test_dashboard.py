@@ -124,7 +124,7 @@ def test_problems_are_grouped_by_cause(app: Flask, login: Callable[..., Browser]
     assert "Escrita sem resposta" in to_do
     assert "Composição (kit)" not in to_do
     assert "Composição (kit)" in left_out
-    assert 'href="/historico?q=CANECA-01"' in to_do
+    assert 'href="/estoque/CANECA-01"' in to_do
 
 
 @pytest.mark.usefixtures("alive")

@@ -6,6 +6,7 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import html5lib
 import pytest
 from flask import Flask
 
-from models import Run
+from models import Run, SkuOverride
 from tests.conftest import ROOT, Browser
 from tests.factories import Shop, make_organization, make_user
 from tests.web.scenes import busy_shop
@@ -45,6 +46,10 @@ class Scene:
             "run_id": run.id,
             "account_id": shop.accounts["matriz"].id,
             "group_id": shop.group.id,
+            "sku": "CAM-AZ-M",
+            "override_id": SkuOverride.create(
+                organization=shop.organization, group=shop.group, sku="CAM-AZ-M", percent=Decimal(50)
+            ).id,
         }
         reader = make_user(shop.organization, role="reader")
         newcomer = make_user(make_organization())
@@ -59,6 +64,11 @@ class Scene:
         yield "/historico?q=camiseta&tipo=webhook&situacao=ok&conta=filial"
         yield "/historico?q=nada-disso"
         yield "/historico?antes=" + "0" * 32
+        yield "/estoque?q=camiseta"
+        yield "/estoque?q=nada-disso"
+        yield "/estoque/KIT-CAFE?antes=" + "0" * 32
+        for query in ("?q=camiseta", "?q=nada-disso", "?sku=CAM-AZ-M", "?sku=CANECA-01"):
+            yield f"/regras/{self.ids['group_id']}/excecoes{query}"
         yield "/nada"
 
     def answers(self) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -13,6 +14,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 import config as configuration
+from clock import utcnow
 from core.group_draft import DepositPlace
 from devserver.redis_server import RedisProcess
 from models import Account, Cell, Deposit, Run, SkuOverride, StockGroup, StockWrite
@@ -20,6 +22,7 @@ from sandbox import Bling, Server
 from services import groups
 from services.catalog import refresh_account
 from services.group_form import GroupForm
+from services.group_pages import form_for
 from tests.conftest import Browser
 from tests.factories import Shop, make_group, make_organization, make_user, make_write
 from tests.services.merchants import connected
@@ -342,6 +345,47 @@ def test_a_plan_of_an_older_wording_is_no_consent(stage: Stage) -> None:
     assert not StockGroup.get().is_active
 
 
+def test_a_consent_made_up_by_hand_is_none(stage: Stage) -> None:
+    group = stage.draft()
+    places = [stage.deposit("matriz", "Loja virtual")], [stage.deposit("filial", "Geral")]
+    others = stage.consent(make_group(stage.organization, *places, is_active=False, name="Outra"))
+
+    for consent in (others, stage.consent(group)[:-1], "e30.aaaa.bbbb"):
+        answer = stage.browser.post(f"/regras/{group.id}/ativar", data={"consent": consent, "confirmed": "yes"})
+        assert answer.status_code == 422
+
+    assert not StockGroup.get_by_id(group.id).is_active
+    assert not Run.select().exists()
+
+
+def test_an_old_plan_is_no_consent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = stage.draft()
+    consent = stage.consent(group)
+    later = utcnow() + timedelta(minutes=31)
+    monkeypatch.setattr("blueprints.groups.utcnow", lambda: later)
+
+    answer = stage.browser.post(f"/regras/{group.id}/ativar", data={"consent": consent, "confirmed": "yes"})
+
+    assert answer.status_code == 422
+    assert "têm mais de 30 minutos" in words(answer)
+    assert not StockGroup.get().is_active
+
+
+def test_a_plan_whose_numbers_somebody_saw_change_is_no_consent(stage: Stage) -> None:
+    """Ana saw one drop; meanwhile Bia had the balances read again and there are two."""
+    group = stage.draft()
+    consent = stage.consent(group)
+    stage.bling.count("matriz", "CAN-1", "1", "Geral")
+    stage.plan(group, "?nova=1")
+
+    answer = stage.browser.post(f"/regras/{group.id}/ativar", data={"consent": consent, "confirmed": "yes"})
+
+    assert answer.status_code == 422
+    assert "Os saldos mudaram depois do plano que você viu." in words(answer)
+    assert "Conferi: 2 produtos baixam e 1 vai a zero" in words(answer)
+    assert not StockGroup.get().is_active
+
+
 def test_a_plan_that_zeroes_something_wants_a_tick(stage: Stage) -> None:
     group = stage.draft()
 
@@ -462,3 +506,49 @@ def test_without_redis_each_look_at_a_plan_reads_anew(stage: Stage, own_redis: R
 
 def test_without_accounts_the_form_says_where_to_begin(login: Login) -> None:
     assert "Nenhum depósito para escolher" in words(login().get("/regras/nova"))
+
+
+def test_a_rule_that_was_switched_off_says_what_had_not_reached_the_stock(login: Login) -> None:
+    shop = Shop()
+    shop.pool(shop.skus[0], owed=-3)
+    shop.pool(shop.skus[1], owed=0)
+    browser = login(shop.owner)
+    assert "não haviam chegado" not in words(browser.get(f"/regras/{shop.group.id}"))
+
+    page = words(browser.post(f"/regras/{shop.group.id}/desativar", follow_redirects=True))
+
+    assert "1 produto tinha lançamentos que ainda não haviam chegado ao estoque" in page
+    assert f"{shop.skus[0]} (\u22123). Ao ativar de novo" in page
+
+
+def test_an_active_mirror_says_what_its_seed_is_for(login: Login) -> None:
+    shop = Shop()
+    seed = shop.deposits["matriz", "Loja virtual"]
+    group = make_group(shop.organization, [], [seed], mode="mirror", seed_deposit=seed)
+    StockGroup.delete().where(StockGroup.id == shop.group.id).execute()
+    browser = login(shop.owner)
+
+    assert "Vale para produtos que ainda não começaram" in words(browser.get(f"/regras/{group.id}/editar"))
+    StockGroup.update(is_active=False).execute()
+    assert "Ao ativar, o estoque de todos" in words(browser.get(f"/regras/{group.id}/editar"))
+
+
+def test_saving_says_whether_a_check_was_started(login: Login) -> None:
+    shop = Shop()
+    browser = login(shop.owner)
+    typed = dict(form_for(shop.group).typed)
+    target = shop.deposits["filial", "Loja virtual"].id
+
+    def saved(**changes: str) -> str:
+        answer = browser.post(f"/regras/{shop.group.id}/editar", data=typed | changes, follow_redirects=True)
+        assert answer.status_code == 200
+        return words(answer)
+
+    assert "conferência de todos" not in saved(name="Outro nome", min_skus="5", guard_percent="12,5")
+    assert not Run.select().exists()
+    assert "conferência de todos os produtos já começou" in saved(
+        **{f"max-{target}": "1.000", "target_movements": "overwrite"}
+    )
+    assert Run.get().reason == "rules"
+    group = StockGroup.get()
+    assert (group.target_movements, group.guard_min_skus) == ("overwrite", 20)

@@ -1,0 +1,192 @@
+"""What must hold (DESIGN.md, "What must hold once everything has settled"), judged from Bling's own truth.
+
+The pool of a SKU is what the sources held at activation plus all that others did since, told by the world itself as it
+happened; the rule is worked out here once more, not by the engine.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+from core.quantity import from_millionths
+from tests.stateful.simulation.plot import Place, Rule
+from tests.stateful.simulation.wire import Request
+from tests.stateful.simulation.world import World
+
+ZERO, WHOLE = Decimal(0), Decimal(100)
+#: A plan is carried out under a lease that outlives its readings by no more than this.
+BLIND_S = 45
+
+
+class Oracle:
+    """Watches every write as it arrives, and judges the world when it has come to rest."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.broken: list[str] = []
+        self.reviews = 0
+        self.writes = 0
+        self._read_ok_ms: dict[str, int] = {}
+        world.watchers.append(self.see)
+
+    def see(self, request: Request) -> None:
+        """Judge one call by what is true at this moment."""
+        world = self.world
+        if request.is_write:
+            self.writes += 1
+            self._judge_write(request)
+            return
+        if request.outcome == "200" and "/estoques/saldos" in request.target:
+            self._read_ok_ms[request.account] = world.clock.ms
+        what = request.target.partition("?")[0].rpartition("/")[2]
+        world.happened.append(f"GET {request.account} {what} {request.outcome}")
+
+    def _judge_write(self, request: Request) -> None:
+        world = self.world
+        body = json.loads(request.body, parse_float=Decimal)
+        place = world.places[body["deposito"]["id"]]
+        sku = world.bling.world.products[body["produto"]["id"]].sku
+        operation, quantity = body["operacao"], Decimal(body["quantidade"])
+        words = f"{sku} {place[0]}/{place[1]}: write {operation} {quantity:f} {request.outcome}"
+        world.happened.append(words)
+        plot = world.plot
+        takes_write_backs = plot.mode == "sum" and plot.target_movements == "write_back"
+        if place not in plot.targets and not (takes_write_backs and place in plot.sources):
+            self.broken.append(f"{words}: nothing may be written there")
+        if operation not in ("E", "S"):
+            self.broken.append(f"{words}: a write that is not relative")
+        if place in plot.targets and operation == "E":
+            self._judge_raise(words, body)
+
+    def _judge_raise(self, words: str, body: dict[str, Any]) -> None:
+        """A target may be raised only by a plan that has read all sources: one that is down was read by none."""
+        world = self.world
+        planned = world.books.connection.execute(
+            "SELECT w.planned_at FROM stock_write w JOIN deposit d ON d.id = w.deposit_id JOIN product p"
+            " ON p.id = w.product_id WHERE d.bling_id = ? AND p.bling_id = ? AND w.state IN ('sending', 'unknown')",
+            (body["deposito"]["id"], body["produto"]["id"]),
+        ).fetchone()
+        if planned is None:
+            self.broken.append(f"{words}: the books know of no open write there")
+            return
+        planned_ms = planned[0] - world.clock.skew_ms
+        for account, _ in world.plot.sources:
+            down_ms = world.down_since_ms.get(account)
+            read_ms = self._read_ok_ms.get(account, 0)
+            if down_ms is not None and down_ms < planned_ms and read_ms < planned_ms - BLIND_S * 1000:
+                self.broken.append(f"{words}: raised although {account} cannot be read")
+
+    def judge(self) -> None:
+        """All promises about a world at rest."""
+        for sku in self.world.plot.skus:
+            in_doubt = self._in_doubt(sku)
+            if in_doubt:
+                self.reviews += 1
+                self._judge_doubtful(sku)
+            else:
+                self._judge_sums(sku)
+                self._judge_books(sku)
+        self._judge_rest()
+
+    def has_refusals(self) -> bool:
+        """Whether Bling refused writes, which are not tried again before a person asks for it."""
+        return bool(self._rows("SELECT 1 FROM cell WHERE problem = 'rejected' LIMIT 1"))
+
+    def _in_doubt(self, sku: str) -> bool:
+        rows = self._rows(
+            "SELECT 1 FROM stock_write w JOIN product p ON p.id = w.product_id"
+            " WHERE p.sku = ? AND w.state IN ('sending', 'unknown')",
+            sku,
+        )
+        return bool(rows)
+
+    def pool(self, sku: str) -> Decimal:
+        """The physical pool as it truly is."""
+        plot, foreign = self.world.plot, self.world.foreign
+        starts = plot.sources if plot.mode == "sum" else plot.targets[:1]
+        moved = plot.places if plot.target_movements == "write_back" else plot.sources
+        began = sum((Decimal(plot.stock[sku][account][deposit]) for account, deposit in starts), ZERO)
+        return began + sum((foreign[(sku, *place)] for place in moved), ZERO)
+
+    def shown(self, sku: str) -> dict[Place, Decimal]:
+        """The physical balance that each target must have."""
+        world, plot = self.world, self.world.plot
+        pool = self.pool(sku)
+        reserved = dict.fromkeys(plot.places, ZERO)
+        if plot.balance == "virtual":
+            reserved = {place: world.reserved(sku, place) for place in plot.places}
+        available = pool - sum(reserved.values(), ZERO)
+        parts = [pool, *reserved.values(), *(world.physical(sku, place) for place in plot.sources)]
+        decimals = 0 if all(part == part.to_integral_value() for part in parts) else 3
+        return {
+            place: ruled(rule, available, decimals) + reserved[place]
+            for place, rule in zip(plot.targets, plot.rules, strict=True)
+        }
+
+    def _judge_sums(self, sku: str) -> None:
+        world, plot = self.world, self.world.plot
+        if plot.mode == "sum":
+            held = sum((world.physical(sku, place) for place in plot.sources), ZERO)
+            if held != self.pool(sku):
+                self.broken.append(f"{sku}: the sources hold {held:f}, but it should be {self.pool(sku):f}")
+        for place, expected in self.shown(sku).items():
+            is_ = world.physical(sku, place)
+            if is_ != expected:
+                self.broken.append(f"{sku} {place[0]}/{place[1]}: {is_:f} there, but it should be {expected:f}")
+
+    def _judge_doubtful(self, sku: str) -> None:
+        for place, expected in self.shown(sku).items():
+            is_ = self.world.physical(sku, place)
+            if is_ > expected:
+                self.broken.append(f"{sku} {place[0]}/{place[1]}: in doubt and {is_:f} there, more than {expected:f}")
+
+    def _judge_books(self, sku: str) -> None:
+        rows = self._rows(
+            "SELECT d.bling_id, c.baseline, c.accounted,"
+            " (SELECT COALESCE(SUM(quantity), 0) FROM movement m WHERE m.cell_id = c.id),"
+            " (SELECT COALESCE(SUM(quantity), 0) FROM stock_write w WHERE w.cell_id = c.id AND w.state = 'confirmed')"
+            " FROM cell c JOIN deposit d ON d.id = c.deposit_id JOIN product p ON p.id = c.product_id"
+            " WHERE p.sku = ? ORDER BY c.id",
+            sku,
+        )
+        if len(rows) != len(self.world.plot.places):
+            self.broken.append(f"{sku}: {len(rows)} cells in the books")
+        for bling_id, baseline, accounted, moved, written in rows:
+            place = self.world.places[bling_id]
+            where = f"{sku} {place[0]}/{place[1]}"
+            if baseline + moved + written != accounted:
+                sums = " + ".join(f"{from_millionths(part):f}" for part in (baseline, moved, written))
+                self.broken.append(f"{where}: the books say {from_millionths(accounted):f}, but it is {sums}")
+            true = self.world.physical(sku, place)
+            if from_millionths(accounted) != true:
+                self.broken.append(f"{where}: the books say {from_millionths(accounted):f}, Bling {true:f}")
+        owed = self._rows("SELECT owed FROM pool WHERE sku = ? AND owed <> 0", sku)
+        if owed:
+            self.broken.append(f"{sku}: {from_millionths(owed[0][0]):f} still owed")
+
+    def _judge_rest(self) -> None:
+        open_items = self._rows("SELECT sku, status FROM run_item WHERE finished_at IS NULL ORDER BY id")
+        if open_items:
+            self.broken.append(f"open items of the history: {open_items}")
+        failed = self._rows("SELECT kind, reason FROM event WHERE state IN ('failed', 'unreadable') ORDER BY id")
+        if failed:
+            self.broken.append(f"events that could not be dealt with: {failed}")
+        open_writes = self._rows("SELECT state FROM stock_write WHERE state = 'planned'")
+        if open_writes:
+            self.broken.append(f"{len(open_writes)} writes planned and never sent")
+
+    def _rows(self, sql: str, *params: Any) -> list[Any]:
+        return self.world.books.connection.execute(sql, params).fetchall()
+
+
+def ruled(rule: Rule, available: Decimal, decimals: int) -> Decimal:
+    """What a target with this rule shows of so much (docs/sync-rules.md)."""
+    if rule.stop_at is not None and available <= Decimal(rule.stop_at):
+        return ZERO
+    shown = max(ZERO, available - Decimal(rule.reserve or 0))
+    if rule.percent not in (None, "100"):
+        step = Decimal(1).scaleb(-decimals)
+        shown = (shown * Decimal(rule.percent) / WHOLE).quantize(step, rounding=ROUND_DOWN)
+    return shown if rule.max is None else min(Decimal(rule.max), shown)
