@@ -224,6 +224,7 @@ def save_override(
         if row is None:
             saved = SkuOverride.create(organization=group.organization_id, group=group, sku=draft.sku, **columns)
         else:
+            part_with_exceptions(group, sku)
             SkuOverride.update(**columns).where(SkuOverride.id == row.id).execute()
             saved = SkuOverride.get_by_id(row.id)
         part_with_exceptions(group, saved.sku)
@@ -238,6 +239,8 @@ def remove_override(group: StockGroup, row: SkuOverride, user: User) -> bool:
     """Take an exception away, so that the rule holds again. False when somebody has done so meanwhile."""
     with database.atomic():
         lock_group(group)
+        # A settling of that moment may have taken up what the exception excludes.
+        part_with_exceptions(group, row.sku)
         if SkuOverride.delete().where(SkuOverride.id == row.id).execute() != 1:
             return False
         _settle(group, row.sku, user)

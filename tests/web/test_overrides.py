@@ -213,8 +213,9 @@ def test_a_product_that_is_left_out_has_no_limits(shop: Shop, browser: Browser) 
 @pytest.mark.parametrize("how", ["removed", "changed", "moved"])
 def test_a_product_that_comes_back_begins_anew(shop: Shop, browser: Browser, how: str) -> None:
     row = exception(shop, is_ignored=True)
-    pool, other = shop.pool(SKU, owed=Decimal(-3)), shop.pool("CAM-AZ-P")
-    shop.cell(pool, "matriz", "Geral", 10)
+    pool, other = shop.pool(SKU, level=Decimal(3)), shop.pool("CAM-AZ-P", level=Decimal(4))
+    away = [shop.cell(pool, "matriz", "Geral", 10), shop.cell(pool, "filial", "Loja virtual", 10)]
+    shop.cell(other, "matriz", "Geral", 10)
     filial = shop.deposits["filial", "Loja virtual"].id
 
     if how == "removed":
@@ -223,7 +224,10 @@ def test_a_product_that_comes_back_begins_anew(shop: Shop, browser: Browser, how
         typed = {"max": "4"} if how == "changed" else {"ignore": "yes", "target": filial}
         browser.post(address(shop, f"/{row.id}"), data=form(**typed))
 
-    assert [pool.id for pool in Pool.select()] == [other.id]
+    left = Cell.select().where(Cell.left_at.is_null(False)).order_by(Cell.id)
+    # What an exception of one target says nothing about stays: the product was left out everywhere before.
+    assert [cell.id for cell in left] == [cell.id for cell in away]
+    assert [pool.level for pool in Pool.select().order_by(Pool.id)] == [None, 4]
     assert DirtySku.get().sku == SKU
 
 
@@ -235,7 +239,7 @@ def test_a_deposit_that_comes_back_begins_anew_and_the_others_go_on(shop: Shop, 
 
     browser.post(address(shop, f"/{row.id}/remover"))
 
-    assert [cell.id for cell in Cell.select()] == [kept.id]
+    assert [cell.id for cell in Cell.select().where(Cell.left_at.is_null())] == [kept.id]
 
 
 def test_removing_one_has_the_rule_hold_again(shop: Shop, browser: Browser) -> None:
