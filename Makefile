@@ -1,6 +1,6 @@
 # Everything a developer does. Needs Python 3.11 or newer, git and make; the rest comes with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-processes check bench simulate format db worker scheduler clean
+.PHONY: help run test test-processes coverage mutants check bench simulate format db worker scheduler clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -25,6 +25,14 @@ test: $(VENV)/.installed-dev ## Run the whole test suite (PYTEST_ARGS="-k name" 
 
 test-processes: $(VENV)/.installed-dev ## The long version of the tests that kill, stop and starve real processes (40 minutes)
 	@PROCESS_TESTS=full exec $(PY) -m pytest -s tests/processes $(PYTEST_ARGS)
+
+coverage: $(VENV)/.installed-dev ## Check that tests/core alone take every branch of core/
+	@HYPOTHESIS_PROFILE=quick $(PY) -m coverage run -m pytest -q -p no:xdist --confcutdir=tests/core tests/core
+	@$(PY) -m coverage report
+
+mutants: $(VENV)/.installed-dev ## Change core/plan.py and others in small ways; tests/core have to notice each (5 minutes)
+	@HYPOTHESIS_PROFILE=quick $(PY) -m mutmut run --max-children 2
+	@! $(PY) -m mutmut results | grep .
 
 check: $(VENV)/.installed-dev ## Check format, style and types (the tests are `make test`)
 	@$(PY) -m ruff format --check .
@@ -51,7 +59,7 @@ scheduler: $(VENV)/.installed ## One more scheduler beside a running `make run`
 	@exec $(PY) -m jobs.scheduler
 
 clean: ## Remove the virtual environment and caches; the data under var/ stays
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage mutants
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps hold what was installed, so that the next start is quick; a virtual environment that stopped working

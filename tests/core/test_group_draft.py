@@ -190,3 +190,11 @@ def test_a_target_belongs_to_one_rule_only(first: Any, second: Any, fault: str) 
     assert [str(f) for f in check_together([("groups[0]", one), ("groups[1]", other)])] == [fault]
     assert [str(f) for f in check_together([("groups[1]", other)], existing=[one])] == [fault]
     assert not check_together([], existing=[one, other])
+
+
+def test_its_places_are_the_sources_and_then_the_targets() -> None:
+    assert draft("a", [GERAL, LOJA], [SITE]).places == [
+        DepositPlace("matriz", 1),
+        DepositPlace("matriz", 2),
+        DepositPlace("filial", 3),
+    ]
