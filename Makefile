@@ -31,6 +31,7 @@ coverage: $(VENV)/.installed-dev ## Check that tests/core alone take every branc
 	@$(PY) -m coverage report
 
 mutants: $(VENV)/.installed-dev ## Change core/plan.py and others in small ways; tests/core have to notice each (5 minutes)
+	@rm -rf mutants
 	@HYPOTHESIS_PROFILE=quick $(PY) -m mutmut run --max-children 2
 	@! $(PY) -m mutmut results | grep .
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from core.facts import ZERO, Mode, Role
+from core.quantity import total
 
 
 class TermKind(StrEnum):
@@ -92,7 +93,7 @@ def pool_terms(pool: PoolParts) -> tuple[Term, ...]:
     terms += [Term(TermKind.ELSEWHERE, cell.key, cell.elsewhere) for cell in sources if cell.elsewhere]
     terms += [Term(TermKind.DOUBT, cell.key, cell.doubt) for cell in pool.cells if cell.doubt]
     if pool.available is not None:
-        rest = pool.available - sum((term.quantity for term in terms), ZERO)
+        rest = pool.available - total(term.quantity for term in terms)
         if rest:
             terms.append(Term(TermKind.REST, None, rest))
     return tuple(terms)

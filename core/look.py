@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from core.chain import find_chain
 from core.facts import ZERO, Book, Evidence, OpenWrite, OwnWrite, Seen, StockFact
+from core.quantity import total
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def look_at_cell(
     if open_write is not None:
         return _blocked(book, seen, difference, open_write)
     since = [write for write in writes if write.ended_at >= book.read_at]
-    start = book.accounted - sum((write.quantity for write in since), ZERO)
+    start = book.accounted - total(write.quantity for write in since)
     if difference == ZERO:
         calm = Look(accounted=book.accounted, reserved=seen.reserved)
         return _with_newest_event(calm, seen, events, since, start, window)

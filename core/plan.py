@@ -25,6 +25,7 @@ from core.facts import (
     TargetMovements,
 )
 from core.look import Look, baseline_due, look_at_cell
+from core.quantity import total
 from core.rules import TargetRule, pool_decimals
 from core.rules import apply as apply_rule
 from core.write_backs import Debt, Taker, share_out
@@ -88,6 +89,10 @@ class Wish:
     quantity: Decimal
     before: Decimal
     purpose: Purpose
+
+    @property
+    def is_increase(self) -> bool:
+        return self.quantity > ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
 
     owed, level = pool.owed, pool.level
     if pool.target_movements is not TargetMovements.OVERWRITE:
-        owed += sum((one.look.movement for one in targets if one.look is not None), ZERO)
+        owed += total(one.look.movement for one in targets if one.look is not None)
     if pool.mode is Mode.MIRROR:
         level = _seeded(pool, cells, now) if level is None else level
         if level is not None:
@@ -196,7 +201,7 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
     for target in targets:
         wanted[target.cell.key] = apply_rule(target.cell.rule or TargetRule(), available, decimals) + target.reserved
         _wish_target(target, wanted[target.cell.key], bool(missing), wishes, held)
-    wishes.sort(key=lambda wish: (wish.purpose is Purpose.TARGET, wish.quantity > ZERO))
+    wishes.sort(key=lambda wish: (wish.purpose is Purpose.TARGET, wish.is_increase))
     return replace(nothing, owed=owed, available=available, wanted=wanted, wishes=tuple(wishes), held=held)
 
 
@@ -241,17 +246,14 @@ def _available(
     pool: PoolInput, level: Decimal | None, owed: Decimal, sources: Sequence[_Now], targets: Sequence[_Now]
 ) -> Decimal:
     """A: what the targets may show of the pool."""
-    base = level if level is not None else sum((one.accounted - one.reserved for one in sources), ZERO)
-    open_write_backs = sum(
-        (
-            one.cell.open_write.quantity
-            for one in sources
-            if one.cell.open_write is not None and one.cell.open_write.purpose is Purpose.WRITE_BACK
-        ),
-        ZERO,
+    base = level if level is not None else total(one.accounted - one.reserved for one in sources)
+    open_write_backs = total(
+        one.cell.open_write.quantity
+        for one in sources
+        if one.cell.open_write is not None and one.cell.open_write.purpose is Purpose.WRITE_BACK
     )
-    doubts = sum((one.look.doubt for one in (*sources, *targets) if one.look is not None), ZERO)
-    return base - sum((one.reserved for one in targets), ZERO) + owed + open_write_backs + doubts + pool.perhaps_owed
+    doubts = total(one.look.doubt for one in (*sources, *targets) if one.look is not None)
+    return base - total(one.reserved for one in targets) + owed + open_write_backs + doubts + pool.perhaps_owed
 
 
 def _parts(
@@ -294,12 +296,12 @@ def _wish_write_backs(
 
 
 def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[Wish], held: dict[str, str]) -> None:
-    quantity = wanted - target.accounted
-    if quantity == ZERO:
+    wish = Wish(target.cell.key, wanted - target.accounted, target.accounted, Purpose.TARGET)
+    if wish.quantity == ZERO:
         return
     if not target.is_writable:
-        held[target.cell.key] = target.obstacle
-    elif lower_only and quantity > ZERO:
-        held[target.cell.key] = "lower_only"
+        held[wish.key] = target.obstacle
+    elif lower_only and wish.is_increase:
+        held[wish.key] = "lower_only"
     else:
-        wishes.append(Wish(target.cell.key, quantity, target.accounted, Purpose.TARGET))
+        wishes.append(wish)

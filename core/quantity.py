@@ -6,6 +6,7 @@ on the way in removes that noise. Nothing here ever goes through a float.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 SCALE = 6
@@ -46,6 +47,11 @@ def to_millionths(quantity: Decimal) -> int:
 
 def from_millionths(millionths: int) -> Decimal:
     return _tidy(Decimal(millionths).scaleb(-SCALE, context=_CONTEXT))
+
+
+def total(quantities: Iterable[Decimal]) -> Decimal:
+    """What they come to, which is a Decimal even where there are none."""
+    return sum(quantities, Decimal(0))
 
 
 def _tidy(number: Decimal) -> Decimal:

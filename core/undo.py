@@ -15,6 +15,7 @@ from enum import StrEnum
 from core.facts import ZERO, Role
 from core.look import Look
 from core.plan import PoolPlan
+from core.quantity import total
 from core.skus import Problem
 
 
@@ -102,9 +103,9 @@ def plan_undo(cell: UndoCell) -> Undo:
     in_effect = _in_effect(cell.chosen)
     if not in_effect:
         return _refused(Problem.UNKNOWN_WRITE if any(not w.is_confirmed for w in cell.chosen) else Refusal.ALREADY)
-    total = sum((write.quantity for write in in_effect), ZERO)
-    undo = Undo(-total, cell.accounted, tuple(write.id for write in in_effect))
-    if total == ZERO:
+    written = total(write.quantity for write in in_effect)
+    undo = Undo(-written, cell.accounted, tuple(write.id for write in in_effect))
+    if written == ZERO:
         return undo
     return replace(undo, refusal=_refusal(cell, in_effect, undo))
 

@@ -182,6 +182,12 @@ def test_a_fraction_that_is_written_back_counts_as_on_the_shelf_already() -> Non
     assert (writes(returned)[MATRIZ], returned.wanted) == (D("0.5"), {FILIAL: 5})
 
 
+def test_a_fraction_that_a_write_back_makes_whole_is_none() -> None:
+    plan = plan_pool(pool(source("9.75"), target("4.75", 5, rule=TargetRule(percent=D(45)))))
+
+    assert (writes(plan)[MATRIZ], plan.available, plan.wanted) == (D("0.25"), 10, {FILIAL: 4})
+
+
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("movements", TargetMovements)
 def test_fractions_are_shown_while_a_balance_of_the_pool_has_one(mode: Mode, movements: TargetMovements) -> None:
@@ -253,8 +259,14 @@ class TestAnUnreadableSource:
 
         assert (plan.available, plan.wishes, plan.wanted) == (None, (), {})
         assert plan.missing == {MATRIZ: "paused"}
+        assert plan.held == {}
         assert plan.owed == -1
         assert plan.looks[AVULSA].movement == -4
+
+    def test_is_named_before_a_target_that_was_never_read(self) -> None:
+        plan = plan_pool(pool(target(None, None, unread="paused"), source(10, None, unread="reconnect", position=1)))
+
+        assert list(plan.missing.items()) == [(MATRIZ, "reconnect"), (FILIAL, "paused")]
 
 
 class TestAnUnreadableTarget:
@@ -490,6 +502,13 @@ class TestAnOverwrittenTarget:
 
         assert (plan.available, writes(plan)) == (6, {AVULSA: -4})
 
+    def test_counts_fewer_orders_at_once_when_its_balance_is_not_in_question(self) -> None:
+        cancelled = target(10, reserved=0, was_reserved=4)
+
+        plan = plan_pool(pool(source(10), cancelled, target(6, key=AVULSA), target_movements=TargetMovements.OVERWRITE))
+
+        assert (plan.available, writes(plan)) == (10, {AVULSA: 4})
+
     def test_keeps_its_orders_while_a_balance_that_may_be_old_says_they_are_gone(self) -> None:
         posted = target(10, 6, reserved=0, was_reserved=4, changed_at=ago(1))
 
@@ -508,6 +527,16 @@ def test_a_pool_without_targets_or_sources_is_not_written() -> None:
     assert plan_pool(pool(source(10, 8))).wishes == ()
     assert plan_pool(pool(target(10, 8))).wishes == ()
     assert plan_pool(pool()).available is None
+
+
+def test_what_is_owed_stays_owed_while_no_target_is_known() -> None:
+    plan = plan_pool(pool(source(10), owed=D(-2)))
+
+    assert (plan.available, plan.owed, plan.wishes) == (None, -2, ())
+
+
+def test_only_what_adds_is_an_increase() -> None:
+    assert [Wish(FILIAL, D(n), D(5), Purpose.TARGET).is_increase for n in (-1, 0, 1)] == [False, False, True]
 
 
 class TestAMirror:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.quantity import from_millionths, to_millionths, to_quantity
+from core.quantity import from_millionths, to_millionths, to_quantity, total
 
 millionths = st.integers(min_value=-(2**63) + 1, max_value=2**63 - 1)
 
@@ -80,3 +80,11 @@ def test_equal_quantities_print_alike(left: int, right: int) -> None:
     first, second = from_millionths(left), to_quantity(f"{from_millionths(right):f}0")
 
     assert (first == second) == (str(first) == str(second))
+
+
+@given(st.lists(st.decimals(-100, 100, places=6), max_size=5))
+def test_a_total_is_exact_and_a_decimal_even_of_nothing(quantities: list[Decimal]) -> None:
+    result = total(quantities)
+
+    assert isinstance(result, Decimal)
+    assert result == sum(quantities)
