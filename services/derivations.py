@@ -88,11 +88,12 @@ class TargetView:
     """One target: `steps` lead from the pool to `offered`; `wanted` is that plus what is reserved there.
 
     `shown` is what Bling offers there by the books, None while it was never read. `gaps` name why `missing`, what the
-    target still lacks, is not zero.
+    target still lacks, is not zero. `rule`: the one that is in force for the SKU there.
     """
 
     place: str
     cell: CellView | None
+    rule: TargetRule
     figures: tuple[Figure, ...]
     steps: tuple[Step, ...]
     offered: Decimal | None
@@ -107,7 +108,8 @@ class TargetView:
 class PoolView:
     """One rule: the pool as terms that add up to `available`, its targets, and all cells that its books hold.
 
-    `start`: of a mirror, the terms that add up to its level. `problem`: why the SKU is left alone there.
+    `start`: of a mirror, the terms that add up to its level. `problem`: why the SKU is left alone there. `parts`: the
+    books that the terms are read from.
     """
 
     group: StockGroup
@@ -119,6 +121,7 @@ class PoolView:
     targets: tuple[TargetView, ...]
     cells: tuple[CellView, ...]
     left_out: tuple[tuple[str, str], ...]
+    parts: PoolParts
 
     def place_of(self, key: str | None) -> str:
         return next((cell.place for cell in self.cells if cell.row.id == key), "")
@@ -174,6 +177,7 @@ def _pool(pool: PoolBooks, books: SkuBooks) -> PoolView:
         targets=targets,
         cells=cells,
         left_out=tuple((deposit_id, reason) for deposit_id, reason in left_out.items()),
+        parts=parts,
     )
 
 
@@ -290,6 +294,7 @@ def _target(
     return TargetView(
         place=f"{frame.account.name} · {frame.deposit.name}",
         cell=cell,
+        rule=rule,
         figures=_figures(frame, pool),
         steps=() if parts.available is None else rule_steps(rule, parts.available, decimals),
         offered=offered,

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from core.derivation import PoolParts
+from core.facts import Mode
 from core.rule_steps import rule_steps
 from core.rules import TargetRule, apply
 from models import Pool, StockGroup
@@ -26,6 +28,7 @@ def target(available: Any = 9, place: str = "Filial · Loja", **rule: Any) -> tu
     view = TargetView(
         place=place,
         cell=None,
+        rule=figures,
         figures=(),
         steps=() if known is None else rule_steps(figures, known, 0),
         offered=offered,
@@ -36,7 +39,8 @@ def target(available: Any = 9, place: str = "Filial · Loja", **rule: Any) -> tu
         gaps=(),
     )
     group = StockGroup(name="Geral", mode="sum", is_active=True)
-    return PoolView(group, Pool(settled_at=AT), None, known, (), (), (view,), (), ()), view
+    parts = PoolParts(Mode.SUM, Decimal(0), None, known, ())
+    return PoolView(group, Pool(settled_at=AT), None, known, (), (), (view,), (), (), parts), view
 
 
 @pytest.mark.parametrize(
