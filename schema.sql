@@ -388,6 +388,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS stock_write_open ON stock_write (product_id, d
 CREATE INDEX IF NOT EXISTS stock_write_cell ON stock_write (cell_id, id);
 CREATE INDEX IF NOT EXISTS stock_write_item ON stock_write (item_id);
 CREATE INDEX IF NOT EXISTS stock_write_undo ON stock_write (undo_item_id) WHERE undo_item_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS stock_write_undecided ON stock_write (organization_id, id) WHERE evidence = 'smaller_pool';
 CREATE INDEX IF NOT EXISTS stock_write_state ON stock_write (organization_id, state)
     WHERE state IN ('planned', 'sending', 'unknown');
 

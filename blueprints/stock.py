@@ -11,6 +11,7 @@ from blueprints.sku_address import SkuConverter
 from services import derivation_words as words
 from services.derivations import Derivation, derive
 from services.history import origin_of
+from services.review import count_waiting
 from services.stock_list import list_stock
 from services.timeline import TimelinePage, timeline
 
@@ -53,7 +54,13 @@ def _found(sku: str, before: str | None) -> tuple[Derivation, TimelinePage]:
 
 
 def _values(derivation: Derivation, page: TimelinePage) -> dict[str, object]:
-    return {"derivation": derivation, "page": page, "words": words, "origin_of": origin_of}
+    return {
+        "derivation": derivation,
+        "page": page,
+        "words": words,
+        "origin_of": origin_of,
+        "in_review": count_waiting(my_organization(), derivation.sku),
+    }
 
 
 def _version(derivation: Derivation, page: TimelinePage) -> str:
@@ -66,6 +73,8 @@ def _version(derivation: Derivation, page: TimelinePage) -> str:
         *(words.gap_text(gap) for p in derivation.pools for t in p.targets for gap in t.gaps),
         *((c.id, c.accounted, c.reserved, c.read_at, c.problem, c.put_off, c.doubt) for c in cells),
         *((entry.id, entry.row.state if entry.kind != "movement" else None) for entry in page.entries),
+        *(entry.row.evidence for entry in page.entries if entry.kind == "write"),
+        count_waiting(my_organization(), derivation.sku),
     )
 
 

@@ -31,6 +31,7 @@ from services.bling_clients import requests_today
 from services.held import held_line
 from services.overview import OPEN_RUNS, UNSENT_WRITES, Machinery, Part, active_groups, id_at, machinery
 from services.problems import Problem, problems_of
+from services.review import count_waiting
 
 A_DAY = timedelta(hours=24)
 GOOD_RUNS = ("ok", "skipped")
@@ -109,7 +110,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """`problems` want something done; `left_out` are products that cannot be synchronized by their nature."""
+    """`problems` want something done; `left_out` are products that cannot be synchronized by their nature.
+
+    `in_review`: writes that nobody can tell the outcome of, and that a person is asked about.
+    """
 
     verdict: Verdict
     kinds: tuple[Kind, ...]
@@ -118,6 +122,7 @@ class Board:
     problems: tuple[Problem, ...]
     left_out: tuple[Problem, ...]
     held: tuple[Run, ...]
+    in_review: int
     stopped: tuple[Part, ...]
     steps: tuple[Step, ...]
 
@@ -142,6 +147,7 @@ class Board:
             self.problems,
             self.left_out,
             *(run.id for run in self.held),
+            self.in_review,
             self.stopped,
             *(step.is_done for step in self.steps),
         )
@@ -155,15 +161,17 @@ def board_of(organization: Organization, now: datetime | None = None) -> Board:
     problems = problems_of(organization, now)
     to_do = tuple(problem for problem in problems if problem.is_to_do)
     held = _held(organization)
+    in_review = count_waiting(organization)
     queue = _queue(organization, now)
     return Board(
-        verdict=_verdict(accounts, machines, to_do, held, queue, steps, now),
+        verdict=_verdict(accounts, machines, to_do, held, in_review, queue, steps, now),
         kinds=_kinds(organization, machines, accounts, now),
         accounts=accounts,
         queue=queue,
         problems=to_do,
         left_out=tuple(problem for problem in problems if not problem.is_to_do),
         held=held,
+        in_review=in_review,
         stopped=machines.stopped,
         steps=steps,
     )
@@ -181,6 +189,7 @@ def _verdict(
     machines: Machinery,
     problems: Sequence[Problem],
     held: Sequence[Run],
+    in_review: int,
     queue: QueueState,
     steps: Sequence[Step],
     now: datetime,
@@ -208,6 +217,13 @@ def _verdict(
             "neutral",
             "Falta pouco para começar",
             "Siga os passos abaixo; nada é escrito no Bling antes de você ativar.",
+        )
+    if in_review:
+        return Verdict(
+            "warn",
+            labels.contagem(in_review, "escrita espera uma resposta sua", "escritas esperam uma resposta sua"),
+            "O Bling não disse se as aplicou. Até alguém responder vale o menor total: nada é vendido a mais.",
+            Action("Responder em Revisão", "/revisao"),
         )
     waiting_for_people = sum(problem.count for problem in problems if problem.label.tone == "error")
     if waiting_for_people:

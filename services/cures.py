@@ -46,8 +46,12 @@ CURES: Mapping[str, Cure] = {
         ),
     ),
     "unknown_write": Cure(
-        "Até se saber se a escrita valeu, nada mais é escrito neste depósito e vale o menor saldo possível.",
-        ("Compare o saldo do depósito no Bling com o do histórico e diga o que aconteceu.",),
+        "O Bling não disse se aplicou uma escrita. Quase sempre os avisos e o saldo o dizem depois; até lá, e também "
+        "quando nem assim se sabe, vale o menor total possível: nada é vendido a mais.",
+        (
+            "Abra Revisão: o que espera uma resposta está lá, com as duas leituras e onde conferir no Bling.",
+            "O que não está lá ainda está sendo conferido, e se resolve sozinho.",
+        ),
     ),
     "left_write": Cure(
         "O produto saiu da regra antes de se saber se o Bling aplicou a última escrita. Para nunca vender a mais, vale "

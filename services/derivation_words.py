@@ -31,6 +31,7 @@ SETTLED = {
     "chain": "pelos avisos do Bling",
     "level": "pelo saldo",
     "answer": "pela resposta que chegou depois",
+    "event": "por um aviso que chegou depois",
 }
 
 
@@ -177,6 +178,9 @@ def outcome_text(write: StockWrite) -> str:
     """How a lost answer was settled; '' for a write that got its answer, or still waits for one."""
     if write.evidence is None or write.state not in ("confirmed", "cancelled"):
         return ""
+    if write.evidence == "smaller_pool":
+        held = "valeu" if write.state == "confirmed" else "não valeu"
+        return f"Resposta perdida; por enquanto conta como se {held}, que dá o menor total."
     if write.evidence == "person":
         who = f"por {write.decided_by.name}" if write.decided_by is not None else "por uma pessoa"
     else:

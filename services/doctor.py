@@ -36,6 +36,7 @@ from models import (
 )
 from services import labels
 from services.cures import CURES, DIFFERENCES, Cure
+from services.review import UNDECIDED
 
 PAGE = 50
 EXAMPLES = 4
@@ -336,7 +337,11 @@ def _refused(scope: _Scope) -> ModelSelect:
 
 
 def _unanswered(scope: _Scope) -> ModelSelect:
-    return _of_writes(scope, StockWrite.state == "unknown")
+    """Writes of which it is not known yet whether Bling applied them, and those that somebody is asked about."""
+    is_in_force = Cell.left_at.is_null() & (StockWrite.planned_at >= Cell.baseline_at)
+    active = [group.id for group in scope.groups if group.is_active]
+    waits = UNDECIDED & is_in_force & Pool.group.in_(active)
+    return _union([_of_writes(scope, StockWrite.state == "unknown"), _of_writes(scope, waits)])
 
 
 def _given_up(scope: _Scope) -> ModelSelect:

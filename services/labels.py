@@ -56,7 +56,8 @@ STATUSES: Mapping[str, Label] = {
     "review": Label(
         "Em revisão",
         "warn",
-        "Não dá para saber com certeza o que aconteceu. Até alguém conferir, vale o menor saldo possível.",
+        "Uma escrita não teve resposta do Bling. Se nem os avisos nem o saldo disserem se ela valeu, vale o menor total "
+        "e a pergunta espera em Revisão.",
     ),
 }
 
@@ -129,6 +130,12 @@ WRITE_STATES: Mapping[str, Label] = {
         "Sem resposta", "warn", "A chamada não teve resposta. Até sabermos se valeu, nada mais é escrito neste saldo."
     ),
     "cancelled": Label("Cancelada", "neutral", "Deixou de ser necessária antes de ser enviada."),
+    "undecided": Label(
+        "Em revisão",
+        "warn",
+        "O Bling não respondeu, e nem os avisos nem o saldo dizem se a escrita valeu. Até alguém responder em Revisão, "
+        "vale a leitura com o menor total.",
+    ),
 }
 
 WRITE_PURPOSES: Mapping[str, Label] = {
@@ -214,7 +221,8 @@ PROBLEMS: Mapping[str, Label] = {
     "unknown_write": Label(
         "Escrita sem resposta",
         "warn",
-        "Uma escrita anterior não teve resposta do Bling. Nada mais é escrito neste saldo até sabermos se ela valeu.",
+        "O Bling não respondeu a uma escrita. Os avisos e o saldo dizem em segundos se ela valeu; se nem assim se "
+        "souber, vale o menor total e a pergunta espera em Revisão.",
     ),
     "undo_already": Label("Já desfeito", "neutral", "Outro desfazer já levou esta escrita de volta."),
     "undo_no_books": Label(

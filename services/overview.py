@@ -27,6 +27,7 @@ from models import (
 )
 from services import labels
 from services.bling_clients import requests_today
+from services.review import count_waiting
 
 OPEN_RUNS = ("queued", "running")
 UNSENT_WRITES = ("planned", "sending")
@@ -116,6 +117,8 @@ def header(organization: Organization) -> Header:
         return Header("Sincronização com conta pausada", "warn", queued)
     if _count(Run.select().where(Run.organization == organization, Run.status == "held")):
         return Header("Espera a sua aprovação", "warn", queued)
+    if count_waiting(organization):
+        return Header("Espera a sua resposta", "warn", queued)
     if queued:
         return Header("Sincronizando", "info", queued)
     return Header("Sincronização ativa", "ok", queued)

@@ -11,6 +11,7 @@ from peewee import JOIN, fn
 from models import Cell, Organization, Pool, Product, Run, RunItem, StockGroup, StockWrite
 from services import labels
 from services.overview import id_at
+from services.review import skus_waiting
 
 A_DAY = timedelta(hours=24)
 EXAMPLES = 12
@@ -73,16 +74,21 @@ def _in_the_books(organization: Organization) -> Iterable[tuple[str, str]]:
 
 
 def _without_answer(organization: Organization) -> Iterable[tuple[str, str]]:
+    """SKUs with a write of which it is not known yet, or cannot be known, whether Bling applied it."""
     writes = (
         StockWrite.select(Product.sku)
         .join(Product)
         .where(StockWrite.organization == organization, StockWrite.state == "unknown")
     )
-    return [("unknown_write", sku) for (sku,) in writes.tuples()]
+    skus = [*(sku for (sku,) in writes.tuples()), *skus_waiting(organization)]
+    return [("unknown_write", sku) for sku in skus]
 
 
 def _failed_lately(organization: Organization, now: datetime) -> Iterable[tuple[str, str]]:
-    """(cause, SKU) where the last item of the SKU, within a day, ended without success."""
+    """(cause, SKU) where the last item of the SKU, within a day, ended without success.
+
+    What ended in review is told by its writes, which say whether it still is.
+    """
     recent = (
         RunItem.select(fn.MAX(RunItem.id).alias("id"))
         .join(Run)
@@ -92,6 +98,6 @@ def _failed_lately(organization: Organization, now: datetime) -> Iterable[tuple[
     items = (
         RunItem.select(RunItem.status, RunItem.error, RunItem.sku)
         .join(recent, JOIN.INNER, on=(RunItem.id == recent.c.id))
-        .where(RunItem.status.in_(("failed", "review", "dup")))
+        .where(RunItem.status.in_(("failed", "dup")))
     )
     return [(error if error in labels.PROBLEMS else status, sku) for status, error, sku in items.tuples()]

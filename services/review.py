@@ -199,10 +199,7 @@ def decide(review: Review, is_applied: bool, user: User) -> bool:
 
 def _waits() -> Any:
     return (
-        UNDECIDED
-        & Cell.left_at.is_null()
-        & (StockWrite.planned_at >= Cell.baseline_at)
-        & (StockGroup.is_active == 1)
+        UNDECIDED & Cell.left_at.is_null() & (StockWrite.planned_at >= Cell.baseline_at) & (StockGroup.is_active == 1)
     )
 
 
@@ -300,9 +297,6 @@ def _around(review: Review) -> list[Around]:
     )
     found = [
         *(Around(moment_of(one), one.quantity, one.physical_after, event=one) for one in told.limit(AROUND_SHOWN)),
-        *(
-            Around(one.ended_at, one.quantity, one.before + one.quantity, write=one)
-            for one in ours.limit(AROUND_SHOWN)
-        ),
+        *(Around(one.ended_at, one.quantity, one.before + one.quantity, write=one) for one in ours.limit(AROUND_SHOWN)),
     ]
     return sorted(found, key=lambda one: one.at)[:AROUND_SHOWN]

@@ -50,14 +50,6 @@ def _decided(write: StockWrite) -> str:
     return f"Já se sabe que a escrita {said}."
 
 
-def others_text(outcome: Outcome) -> str:
-    """What others must have done, for the balance found to be right."""
-    others = outcome.reading.others
-    if others == ZERO:
-        return "Ninguém mais moveu este saldo."
-    return f"Outros moveram {sinal(others)} nesse meio-tempo."
-
-
 def pool_text(outcome: Outcome) -> str:
     """What choosing this reading does to the total."""
     more, available = outcome.reading.more, outcome.available

@@ -313,6 +313,26 @@ def make_write(cell: Cell, quantity: str | int, item: RunItem | None = None, **v
     )
 
 
+def make_undecided(cell: Cell, quantity: str | int, found: str | int, **values: Any) -> StockWrite:
+    """A write of unknown outcome, taken by the reading with the smaller pool; `found` is what was there afterwards."""
+    now = utcnow()
+    return make_write(
+        cell,
+        quantity,
+        **{
+            "state": "confirmed" if Decimal(quantity) > 0 else "cancelled",
+            "bling_id": None,
+            "note": "EstoqueUni: saldo da regra Estoque geral",
+            "evidence": "smaller_pool",
+            "found": Decimal(found),
+            "sent_at": now,
+            "ended_at": now + timedelta(seconds=10),
+            "found_at": now + timedelta(seconds=22),
+            **values,
+        },
+    )
+
+
 def make_movement(cell: Cell, quantity: str | int, item: RunItem | None = None, **values: Any) -> Movement:
     return Movement.create(
         **{

@@ -16,6 +16,7 @@ from tests.factories import (
     make_item_deposit,
     make_movement,
     make_run,
+    make_undecided,
     make_write,
 )
 
@@ -55,6 +56,7 @@ def busy_shop() -> Shop:
     fruitless(shop, now - timedelta(minutes=25))
     check(shop, now - timedelta(minutes=31))
     troubled(shop, now - timedelta(hours=26))
+    undecided(shop, now - timedelta(minutes=14))
     drops = [(sku, 40 - 3 * place, 0 if place == 1 else 4) for place, sku in enumerate(NAMES) if sku != "KIT-CAFE"]
     drops += [(f"SKU-{number:03}", 12 + number, 3) for number in range(36)]
     shop.held_run(*drops, at=now - timedelta(days=2))
@@ -144,6 +146,40 @@ def troubled(shop: Shop, at: datetime) -> Run:
     make_item_deposit(item, deposit, "9", "9", error="unknown_write")
     make_write(shop.group_cell("CAM-AZ-P", deposit), "3", item, state="unknown", error="Sem resposta do Bling em 10 s.")
     return run
+
+
+def undecided(shop: Shop, at: datetime) -> None:
+    """Three writes that nobody can tell the outcome of: one to raise a target, one to lower one, a write-back."""
+    places = [("CAM-AZ-M", "filial", "Loja virtual", "3", "11"), ("GAR-TERM-750", "filial", "Loja virtual", "-2", "7"),
+              ("00123", "matriz", "Geral", "-1", "8")]  # fmt: skip
+    for number, (sku, account, name, quantity, found) in enumerate(places):
+        sent_at = at + timedelta(minutes=number)
+        cell = shop.group_cell(sku, shop.deposits[account, name])
+        cell.baseline_at = at - timedelta(days=9)
+        cell.save()
+        run = make_run(shop.organization, at=sent_at, account=shop.accounts["matriz"], status="partial")
+        item = make_item(run, sku, product_name=NAMES[sku], status="review", error="unknown_write", group=shop.group)
+        make_item_deposit(item, cell.deposit, "10", found, role="source" if name == "Geral" else "target")
+        make_event(
+            shop.accounts[account],
+            sku=sku,
+            product_bling_id=shop.products[account, sku].bling_id,
+            deposit_bling_id=shop.deposits[account, name].bling_id,
+            quantity=Decimal(-1),
+            physical_after=Decimal(found),
+            received_at=sent_at + timedelta(seconds=4),
+        )
+        make_undecided(
+            cell,
+            quantity,
+            found,
+            item=item,
+            purpose="write_back" if name == "Geral" else "target",
+            planned_at=sent_at,
+            sent_at=sent_at,
+            ended_at=sent_at + timedelta(seconds=10),
+            found_at=sent_at + timedelta(seconds=21),
+        )
 
 
 def _explanation(shop: Shop, before: str, sold: str, available: str) -> str:

@@ -12,7 +12,7 @@ from werkzeug.routing import Rule
 from blueprints import BLUEPRINTS
 from models import SkuOverride
 from tests.conftest import Browser
-from tests.factories import Shop, make_event, make_item, make_run
+from tests.factories import Shop, make_event, make_item, make_run, make_undecided
 
 # Called by programs, which prove themselves otherwise: tests/web/test_webhooks.py and test_application.py.
 FOR_MACHINES = {"health.alive", "health.ready", "health.metrics", "webhooks.receive"}
@@ -48,6 +48,7 @@ class Other:
             # A plan of that group is somebody else's just as well.
             "plan_id": "0" * 32,
             "sku": "CANECA-01",
+            "write_id": make_undecided(self.shop.cell(self.shop.pool("CANECA-01"), "filial", "Loja virtual"), 3, 11).id,
         }
 
     def path_of(self, app: Flask, rule: Rule) -> str:
@@ -128,7 +129,17 @@ def test_it_does_not_know_what_belongs_to_others(app: Flask, login: Callable[...
 
 def test_a_list_shows_nothing_of_others(login: Callable[..., Browser], other: Other) -> None:
     browser = login()
-    for path in ("/", "/historico", "/contas", "/regras", "/painel/vivo", "/historico/vivo", "/estoque", "/doutor"):
+    for path in (
+        "/",
+        "/historico",
+        "/contas",
+        "/regras",
+        "/painel/vivo",
+        "/historico/vivo",
+        "/estoque",
+        "/doutor",
+        "/revisao",
+    ):
         page = browser.get(path).text
 
         assert "CANECA-01" not in page, path

@@ -16,7 +16,7 @@ import html5lib
 import pytest
 from flask import Flask
 
-from models import Run, SkuOverride
+from models import Run, SkuOverride, StockWrite
 from tests.conftest import ROOT, Browser
 from tests.factories import Shop, make_organization, make_user
 from tests.web.scenes import busy_shop
@@ -47,6 +47,7 @@ class Scene:
             "account_id": shop.accounts["matriz"].id,
             "group_id": shop.group.id,
             "sku": "CAM-AZ-M",
+            "write_id": StockWrite.get(StockWrite.evidence == "smaller_pool").id,
             "override_id": SkuOverride.create(
                 organization=shop.organization, group=shop.group, sku="CAM-AZ-M", percent=Decimal(50)
             ).id,
@@ -69,6 +70,9 @@ class Scene:
         yield "/estoque/KIT-CAFE?antes=" + "0" * 32
         for query in ("?q=camiseta", "?q=nada-disso", "?sku=CAM-AZ-M", "?sku=CANECA-01"):
             yield f"/regras/{self.ids['group_id']}/excecoes{query}"
+        yield "/revisao?sku=CAM-AZ-M"
+        yield "/revisao?sku=nada-disso"
+        yield "/revisao?antes=" + "0" * 32
         yield "/nada"
 
     def answers(self) -> Iterator[tuple[str, str]]:
