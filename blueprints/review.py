@@ -17,15 +17,15 @@ ANSWERS = {"applied": True, "not_applied": False}
 
 @bp.get("")
 def index() -> ResponseReturnValue:
-    values = _list()
-    return render_template("review/index.html", version=_list_version(values["page"]), **values)
+    page = _asked_page()
+    return render_template("review/index.html", version=_list_version(page), **_list_values(page))
 
 
 @bp.get("/vivo")
 def live() -> ResponseReturnValue:
     """The first page's rows, for the poll."""
-    values = _list()
-    return poll("review/_list.html", _list_version(values["page"]), values)
+    page = _asked_page()
+    return poll("review/_list.html", _list_version(page), _list_values(page))
 
 
 @bp.get("/<write_id>")
@@ -64,12 +64,25 @@ def _find(write_id: str) -> review.Review:
     return found
 
 
-def _list() -> dict[str, object]:
-    sku = request.args.get("sku", "").strip()[:200]
+def _asked_page() -> review.ReviewPage:
+    return review.list_waiting(my_organization(), _sku() or None, _before() or None)
+
+
+def _sku() -> str:
+    return request.args.get("sku", "").strip()[:200]
+
+
+def _before() -> str:
     before = request.args.get("antes", "")
-    before = before if len(before) == 32 and before.isalnum() else ""
-    page = review.list_waiting(my_organization(), sku or None, before or None)
-    return {"page": page, "sku": sku, "before": before, "words": review_words}
+    return before if len(before) == 32 and before.isalnum() else ""
+
+
+def _list_values(page: review.ReviewPage) -> dict[str, object]:
+    return {"page": page, "sku": _sku(), "before": _before()}
+
+
+def _list_version(page: review.ReviewPage) -> str:
+    return version_of(page.total, page.following, *(one.write.id for one in page.reviews))
 
 
 def _page(found: review.Review, unconfirmed: str = "") -> str:
@@ -87,11 +100,6 @@ def _values(dossier: review.Dossier) -> dict[str, object]:
         "product_page": PRODUCT_PAGE.format(dossier.review.write.product.bling_id),
         "unconfirmed": "",
     }
-
-
-def _list_version(page: object) -> str:
-    assert isinstance(page, review.ReviewPage)
-    return version_of(page.total, page.following, *(one.write.id for one in page.reviews))
 
 
 def _version(dossier: review.Dossier) -> str:

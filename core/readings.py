@@ -81,7 +81,7 @@ def is_pooled(purpose: Purpose, role: Role, movements: TargetMovements) -> bool:
 
 
 def pool_with(pool: PoolParts, more: Decimal) -> PoolParts:
-    """The pool if others had moved `more` than its books say: a mirror's level takes it, else it is owed to a source."""
+    """The pool if others had moved `more` than its books say: it is owed to a source, or a mirror's level takes it."""
     available = None if pool.available is None else pool.available + more
     if pool.mode is Mode.MIRROR:
         return replace(pool, level=None if pool.level is None else pool.level + more, available=available)

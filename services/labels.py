@@ -56,8 +56,8 @@ STATUSES: Mapping[str, Label] = {
     "review": Label(
         "Em revisão",
         "warn",
-        "Uma escrita não teve resposta do Bling. Se nem os avisos nem o saldo disserem se ela valeu, vale o menor total "
-        "e a pergunta espera em Revisão.",
+        "Uma escrita não teve resposta do Bling. Se nem os avisos nem o saldo disserem se ela valeu, vale o menor "
+        "total e a pergunta espera em Revisão.",
     ),
 }
 

@@ -88,6 +88,11 @@ class Review:
         return self.applied if self.applied.is_taken else self.not_applied
 
     @property
+    def changes_total(self) -> bool:
+        """Whether the pool hangs on the answer."""
+        return self.applied.more != self.not_applied.more
+
+    @property
     def standing(self) -> Standing:
         if self.write.evidence != "smaller_pool":
             return Standing.DECIDED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.facts import ZERO
 from models import StockWrite
 from services import labels
-from services.labels import momento, quantidade, sinal
+from services.labels import momento, quantidade
 from services.review import Outcome, Review, Standing
 
 # Why nobody's answer is wanted any more, where nobody gave one.
@@ -48,6 +48,21 @@ def _decided(write: StockWrite) -> str:
     if write.evidence == "event":
         return f"Um aviso do Bling que chegou depois mostrou que a escrita {said}."
     return f"Já se sabe que a escrita {said}."
+
+
+def doubt_text(review: Review) -> str:
+    """Why nobody can tell, and what hangs on it."""
+    applied, not_applied = review.applied, review.not_applied
+    told = (
+        f"O Bling não disse se aplicou esta escrita. Se valeu e ninguém mais mexeu, haveria {quantidade(applied.due)}; se "
+        f"não valeu, {quantidade(not_applied.due)}."
+    )
+    if applied.found in (applied.due, not_applied.due):
+        told += " Há um dos dois, mas nem por isso é certo: alguém pode ter movido a mesma quantidade na mesma hora."
+    else:
+        told += " Não há nem um nem outro: alguém moveu o mesmo saldo na mesma hora."
+    told += " O saldo no Bling é o mesmo nas duas leituras; o que muda é quanto os outros moveram"
+    return f"{told}, e com isso o total." if review.changes_total else f"{told}."
 
 
 def pool_text(outcome: Outcome) -> str:

@@ -79,7 +79,7 @@ def test_what_waits_is_listed_with_both_readings(ana: Browser, write: StockWrite
     page = ana.get("/revisao")
 
     assert "1 escrita espera uma resposta" in words(page)
-    assert "Filial · Loja virtual: escrevemos +3 ( 9 passou a 12 ) e encontramos 10" in words(page)
+    assert "Filial · Loja virtual: escrevemos +3 sobre 9 e encontramos 10 em vez de 12" in words(page)
     assert "se valeu, outros moveram −2; se não valeu, +1 · por enquanto: valeu" in words(page)
     assert f'href="/revisao/{write.id}">Responder' in page.text
 
@@ -92,7 +92,7 @@ def test_both_readings_stand_side_by_side_with_what_they_mean(ana: Browser, writ
     assert "Se valeu e ninguém mais mexeu, haveria 12; se não valeu, 9." in text
     assert "Se valeu Vale por enquanto Saldo antes 9 Nossa escrita +3 Outros moveram −2 Saldo encontrado 10" in text
     assert "É a leitura que vale agora: confirmá-la não muda nenhum saldo. O total é 9." in text
-    assert "das duas, é a do menor total" in text
+    assert "Das duas, é a do menor total" in text
     assert "Se não valeu Saldo antes 9 Nossa escrita 0 Outros moveram +1 Saldo encontrado 10" in text
     assert "O total sobe 3: de 9 para 12." in text
     assert "Matriz · Loja virtual passa a mostrar 9 passou a 12" in text
@@ -319,7 +319,7 @@ def test_a_pool_that_is_not_known_is_not_guessed(ana: Browser, write: StockWrite
 
     assert "O total sobe 3." in text
     assert "passa a mostrar" not in text
-    assert "confirmá-la não muda nenhum saldo. Por quê" in text
+    assert "confirmá-la não muda nenhum saldo. Das duas" in text
 
 
 def test_where_the_rule_overwrites_both_readings_are_worth_the_same(ana: Browser, write: StockWrite) -> None:
@@ -328,6 +328,8 @@ def test_where_the_rule_overwrites_both_readings_are_worth_the_same(ana: Browser
     text = words(ana.get(f"/revisao/{write.id}"))
 
     assert "O total é o mesmo nas duas leituras: a resposta só fica no histórico." in text
+    assert "o que muda é quanto os outros moveram." in text
+    assert "Das duas" not in text
     assert "Filial · Loja virtual mostra 9" in text
 
 
@@ -349,6 +351,14 @@ def test_an_undo_is_called_by_its_name(ana: Browser, shop: Shop) -> None:
 
     assert "(movimento oposto, de um desfazer)" in text
     assert "O total é o mesmo nas duas leituras" in text
+
+
+def test_a_balance_that_looks_clear_is_no_proof(ana: Browser, write: StockWrite) -> None:
+    assert "Não há nem um nem outro" in words(ana.get(f"/revisao/{write.id}"))
+
+    StockWrite.update(found=Decimal(12)).execute()
+
+    assert "Há um dos dois, mas nem por isso é certo" in words(ana.get(f"/revisao/{write.id}"))
 
 
 @pytest.mark.usefixtures("alive")
