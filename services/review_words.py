@@ -54,8 +54,8 @@ def doubt_text(review: Review) -> str:
     """Why nobody can tell, and what hangs on it."""
     applied, not_applied = review.applied, review.not_applied
     told = (
-        f"O Bling não disse se aplicou esta escrita. Se valeu e ninguém mais mexeu, haveria {quantidade(applied.due)}; se "
-        f"não valeu, {quantidade(not_applied.due)}."
+        f"O Bling não disse se aplicou esta escrita. Se valeu e ninguém mais mexeu, haveria {quantidade(applied.due)}; "
+        f"se não valeu, {quantidade(not_applied.due)}."
     )
     if applied.found in (applied.due, not_applied.due):
         told += " Há um dos dois, mas nem por isso é certo: alguém pode ter movido a mesma quantidade na mesma hora."

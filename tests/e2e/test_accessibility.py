@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,22 @@ def quiet(stack: Stack) -> Quiet:
     return Quiet(time.monotonic(), stack.sandbox.writes())
 
 
+@pytest.fixture(scope="module")
+def in_review(stack: Stack, quiet: Quiet) -> Iterator[None]:
+    """A write that waits for an answer, so that its pages are looked at as well; the books stay what they are."""
+    with closing(sqlite3.connect(stack.var_dir / "estoqueuni.sqlite", timeout=30)) as database:
+        newest = "SELECT MAX(id) FROM stock_write WHERE state = 'confirmed' AND quantity > 0"
+        [write_id] = database.execute(newest).fetchone()
+        ask = "UPDATE stock_write SET evidence = 'smaller_pool', found = before, found_at = ended_at WHERE id = ?"
+        database.execute(ask, (write_id,))
+        database.commit()
+        yield
+        forget = "UPDATE stock_write SET evidence = NULL, found = NULL, found_at = NULL WHERE id = ?"
+        database.execute(forget, (write_id,))
+        database.commit()
+
+
+@pytest.mark.usefixtures("in_review")
 @pytest.mark.parametrize("device", [WIDE, PHONE], ids=["wide", "phone"])
 def test_no_page_of_ours_is_in_anybodys_way(
     stack: Stack, open_page: OpenPage, quiet: Quiet, device: dict[str, Any]
@@ -59,6 +77,7 @@ def test_no_page_of_ours_is_in_anybodys_way(
     found += faults_of(page)
     assert found == []
     assert len(seen) >= 12, sorted(seen)
+    assert "/revisao/…" in seen
 
 
 @pytest.mark.parametrize("device", [WIDE, PHONE], ids=["wide", "phone"])

@@ -80,8 +80,8 @@ def test_both_readings_with_what_they_mean_for_pool_and_targets(shop: Shop) -> N
         == Reading(True, True, Decimal(9), Decimal(3), Decimal(-2), Decimal(10), Decimal(0))
     )
     assert (dossier.applied.available, dossier.not_applied.available) == (9, 12)
-    assert [(one.now, one.then) for one in dossier.not_applied.offers] == [(9, 12)] * len(dossier.applied.offers)
-    assert len(dossier.applied.offers) == 2
+    assert [(one.place, one.now, one.then) for one in dossier.applied.offers] == [("Filial · Loja virtual", 9, 9)]
+    assert [(one.place, one.now, one.then) for one in dossier.not_applied.offers] == [("Filial · Loja virtual", 9, 12)]
 
 
 def test_it_is_asked_only_while_the_answer_matters(shop: Shop) -> None:
@@ -116,7 +116,7 @@ def test_the_few_rows_are_found_by_their_index(shop: Shop, database_kind: str) -
     query = StockWrite.select(StockWrite.id).where((StockWrite.organization == shop.organization.id) & review.UNDECIDED)
     words, values = query.sql()
     with database.atomic():
-        if database_kind == "postgresql":
+        if database_kind == "postgres":
             # A table of one row is always read whole.
             database.execute_sql("SET LOCAL enable_seqscan = off")
             database.execute_sql("SET LOCAL enable_bitmapscan = off")
