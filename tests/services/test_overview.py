@@ -197,16 +197,17 @@ def test_the_screens_read_a_busy_day(shop: Shop) -> None:
     assert [(problem.code, problem.count) for problem in board.problems] == [
         ("duplicate", 1),
         ("rejected", 1),
-        ("unknown_write", 1),
+        ("unknown_write", 4),
     ]
+    assert board.in_review == 3
     assert [(problem.code, problem.count) for problem in board.left_out] == [("composition", 1)]
     assert {kind.type: (kind.good, kind.bad, kind.running) for kind in board.kinds} == {
-        "webhook": (3, 1, 0),
+        "webhook": (3, 4, 0),
         "cron": (0, 1, 0),
         "manual": (0, 0, 1),
     }
     assert board.verdict.line == "A sincronização está parada"
-    assert len(page.rows) == 8
+    assert len(page.rows) == 11
     assert [row.run.status for row in found.rows] == ["partial"]
     check = next(row for row in page.rows if row.run.type == "cron" and row.run.status == "partial")
     assert (len(check.lines), check.more) == (3, 2)
