@@ -25,26 +25,26 @@ def judge_echoes(book: Book, events: Sequence[StockFact], writes: Sequence[OwnWr
     that remain are, when the newest of them says exactly what the books say. In virtual mode an event that tells
     of other reservations than the books know asks for a look.
     """
+
+    def told_more(event: StockFact) -> bool:
+        return virtual and event.reserved is not None and event.reserved != book.reserved
+
     free = [write for write in writes if not write.is_echoed]
     echoes: list[str] = []
     echoed: list[str] = []
     left: list[StockFact] = []
     for event in events:
-        told_more = virtual and event.reserved is not None and event.reserved != book.reserved
         match = next((w for w in free if (w.quantity, w.after) == (event.quantity, event.after)), None)
-        if match is not None and not told_more:
+        if match is not None and not told_more(event):
             free.remove(match)
             echoes.append(event.id)
             echoed.append(match.id)
         else:
             left.append(event)
-    if left:
-        newest = left[-1]
-        told_more = virtual and newest.reserved is not None and newest.reserved != book.reserved
-        if newest.after == book.accounted and not told_more:
-            echoes.extend(event.id for event in left)
-            left = []
-    return EchoVerdict(echoes=tuple(echoes), echoed_writes=tuple(echoed), needs_look=bool(left))
+    is_known = not left or (left[-1].after == book.accounted and not told_more(left[-1]))
+    if is_known:
+        echoes.extend(event.id for event in left)
+    return EchoVerdict(echoes=tuple(echoes), echoed_writes=tuple(echoed), needs_look=not is_known)
 
 
 def is_virtual_echo(

@@ -51,7 +51,7 @@ def foresee(plan: PoolPlan, *, virtual: bool) -> tuple[Drop, ...]:
     return tuple(
         Drop(wish.key, wish.before, after, is_zeroed=after <= (plan.looks[wish.key].reserved if virtual else ZERO))
         for wish in plan.wishes
-        if wish.purpose is Purpose.TARGET and wish.quantity < ZERO
+        if wish.purpose is Purpose.TARGET and not wish.is_increase
         for after in (wish.before + wish.quantity,)
     )
 

@@ -62,7 +62,7 @@ def look_at_cell(
         baseline = Look(
             accounted=seen.physical, reserved=seen.reserved, is_baseline=True, is_blocked=open_write is not None
         )
-        return _with_newest_event(baseline, seen, events, writes, None, window)
+        return _with_newest_event(baseline, seen, events, None, window)
     difference = seen.physical - book.accounted
     if open_write is not None:
         return _blocked(book, seen, difference, open_write)
@@ -70,7 +70,7 @@ def look_at_cell(
     start = book.accounted - total(write.quantity for write in since)
     if difference == ZERO:
         calm = Look(accounted=book.accounted, reserved=seen.reserved)
-        return _with_newest_event(calm, seen, events, since, start, window)
+        return _with_newest_event(calm, seen, events, (start, since), window)
     chain = find_chain(start, seen.physical, events, since)
     opens_at = None if book.changed_at is None else book.changed_at + window
     if chain is None and opens_at is not None and seen.at < opens_at:
@@ -94,7 +94,7 @@ def look_at_cell(
         done=() if chain is None else chain.used,
     )
     left = [event for event in events if event.id not in found.done]
-    return _with_newest_event(found, seen, left, (), None, window)
+    return _with_newest_event(found, seen, left, None, window)
 
 
 def baseline_due(
@@ -124,19 +124,19 @@ def _with_newest_event(
     look: Look,
     seen: Seen,
     events: Sequence[StockFact],
-    writes: Sequence[OwnWrite],
-    start: Decimal | None,
+    before: tuple[Decimal, Sequence[OwnWrite]] | None,
     window: timedelta,
 ) -> Look:
     """Rule 2: where the newest event disagrees with a reading that may be too old for it, look again when it is not.
 
-    The events in question stay pending until then; all others are done.
+    The events in question stay pending until then; all others are done. `before`: the balance that the events may start
+    from, and our writes since, where they may have come back to what the books say.
     """
     if not events:
         return look
     newest = events[-1]
     agrees = newest.after == seen.physical or (
-        start is not None and find_chain(start, seen.physical, events, writes, whole=True) is not None
+        before is not None and find_chain(before[0], seen.physical, events, before[1], whole=True) is not None
     )
     over_at = newest.at + window
     if agrees or seen.at >= over_at:

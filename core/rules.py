@@ -65,7 +65,7 @@ def apply(rule: TargetRule, available: Decimal, decimals: int) -> Decimal:
     shown = max(NOTHING, _EXACT.subtract(available, rule.reserve))
     if rule.percent != WHOLE:
         share = _EXACT.divide(_EXACT.multiply(shown, rule.percent), WHOLE)
-        shown = share.quantize(Decimal(1).scaleb(-decimals), context=_EXACT)
+        shown = share.quantize(Decimal(f"1E-{decimals}"), context=_EXACT)
     if rule.max is not None:
         shown = min(rule.max, shown)
     return to_quantity(shown)

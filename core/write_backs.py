@@ -23,6 +23,10 @@ class Debt:
     quantity: Decimal
     account: str | None = None
 
+    @property
+    def is_sale(self) -> bool:
+        return self.quantity < ZERO
+
 
 @dataclass(frozen=True, slots=True)
 class Taker:
@@ -63,18 +67,19 @@ def share_out(debts: Iterable[Debt], takers: Sequence[Taker]) -> Shares:
     left = ZERO
     held: set[str] = set()
     # What comes back is on a shelf again before anything is taken from there.
-    for debt in sorted(debts, key=lambda debt: debt.quantity < ZERO):
+    for debt in sorted(debts, key=lambda debt: debt.is_sale):
         order = in_order(takers, debt.account)
         able = [taker for taker in order if taker.is_writable]
         rest = _take(debt.quantity, able, shares)
         if rest == ZERO:
             continue
-        in_the_way = {one.key for one in order if one.is_waiting and one.on_shelf > ZERO and rest < ZERO}
+        in_the_way = {one.key for one in order if one.is_waiting and one.on_shelf > ZERO}
         if able and not in_the_way:
             shares[able[0].key] = shares.get(able[0].key, ZERO) + rest
         else:
             left += rest
-            held |= in_the_way if able else {taker.key for taker in order}
+            # The same ones for every debt: neither their order nor what was taken before makes a difference.
+            held = in_the_way if able else {taker.key for taker in order}
     return Shares({key: share for key, share in shares.items() if share != ZERO}, left, frozenset(held))
 
 
@@ -82,19 +87,22 @@ def in_order(takers: Sequence[Taker], account: str | None) -> list[Taker]:
     """Who takes a movement made in this account, first choice first: the sources that the merchant chose, in that
     order, and nobody else; else those of the account itself, then the others as they stand in the rule.
     """
-    chosen = [(taker.preference, taker.key, taker) for taker in takers if taker.preference is not None]
+    chosen = {(taker.preference, taker.key): taker for taker in takers if taker.preference is not None}
     if chosen:
-        return [taker for _, _, taker in sorted(chosen, key=lambda one: one[:2])]
+        return [chosen[place] for place in sorted(chosen)]
     return sorted(takers, key=lambda taker: taker.account != account)
 
 
 def _take(quantity: Decimal, takers: Sequence[Taker], shares: dict[str, Decimal]) -> Decimal:
-    """Take what leaves from those that have it, first what is free, then what is there; return what is not covered."""
+    """Take what leaves from those that have it, first what is free, then what is there; return what is not covered.
+
+    What comes back goes whole to the first.
+    """
     for from_shelf in (False, True):
         for taker in takers:
             share = shares.get(taker.key, ZERO)
             there = max(ZERO, (taker.on_shelf if from_shelf else taker.free) + share)
-            part = max(quantity, -there) if quantity < ZERO else ZERO
+            part = max(quantity, -there)
             if part != ZERO:
                 shares[taker.key] = share + part
                 quantity -= part

@@ -70,6 +70,23 @@ def test_of_two_readings_of_the_same_events_the_one_with_more_of_them_is_taken()
     assert find_chain(D(0), D(2), events, [own("escrita", 1, 0)]) == Chain(("eco", "entrada"), ("entrada",))
 
 
+def test_a_way_that_was_tried_already_keeps_no_other_from_being_tried() -> None:
+    events = [fact("entrada", 1, 1), fact("outra", 1, 2)]
+
+    # "outra" may be our write or not, and both lead to places known by then; only neither event being ours ends at 3.
+    assert find_chain(D(0), D(3), events, [own("escrita", 1, 0)]) == Chain(("entrada", "outra"), ("entrada", "outra"))
+
+
+def test_of_two_explanations_the_longer_counts_however_many_writes_are_ours() -> None:
+    events = [fact("contagem", None, 0), fact("outra contagem", None, 1)]
+    writes = [own("escrita", 2, 0), own("outra escrita", -1, 2)]
+
+    chain = find_chain(D(0), D(1), events, writes)
+
+    assert chain is not None
+    assert chain.used == ("contagem", "outra contagem")
+
+
 def test_our_own_write_is_a_link_whether_its_event_came_or_not() -> None:
     write = own("escrita", -3, 10)
 

@@ -97,6 +97,15 @@ def test_a_target_is_zeroed_when_nothing_is_left_to_sell(balance: BalanceKind, s
     assert foresee(plan_pool(pool), virtual=balance is BalanceKind.VIRTUAL) == (drop,)
 
 
+def test_open_orders_leave_nothing_to_sell_only_where_they_count() -> None:
+    pool = pool_of(BalanceKind.PHYSICAL, 0)
+    capped = [replace(cell, rule=TargetRule(max=Decimal(2))) if cell.key == "t" else cell for cell in pool.cells]
+
+    plan = plan_pool(replace(pool, cells=capped))
+
+    assert foresee(plan, virtual=False) == (Drop("t", Decimal(12), Decimal(2), is_zeroed=False),)
+
+
 def test_a_write_back_and_a_rise_are_no_drops() -> None:
     pool = pool_of(BalanceKind.PHYSICAL, 0)
     raised = [replace(cell, seen=Seen(Decimal(99), ZERO, NOON)) if cell.key == "s" else cell for cell in pool.cells]

@@ -199,6 +199,14 @@ def test_events_that_come_back_to_the_level_of_the_books_are_done_with_it() -> N
     assert done.movement == 0
 
 
+def test_a_newer_event_is_looked_into_even_where_those_before_it_come_back_to_the_books() -> None:
+    events = [fact("venda", -2, 8, ago(3)), fact("devolução", 2, 10, ago(2)), fact("outra venda", -1, 9, ago(1))]
+
+    later = look(book(10), 10, events)
+
+    assert (later.again_at, later.done) == (ago(1) + WINDOW, ())
+
+
 def test_an_own_event_whose_balance_is_gone_by_now_is_explained_by_the_writes_after_it() -> None:
     writes = [own("primeira", -3, 10, ended_at=ago(2)), own("segunda", -1, 7, ended_at=ago(1))]
 

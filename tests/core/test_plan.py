@@ -80,6 +80,14 @@ def test_a_settled_pool_needs_nothing() -> None:
     assert (plan.available, plan.owed, plan.again_at) == (10, 0, None)
 
 
+def test_a_baseline_is_news_and_so_is_a_movement_that_asks_for_no_write() -> None:
+    joined = plan_pool(pool(source(None, 10), target(10)))
+    moved = plan_pool(pool(source(10, 9), source(5, 6, key=AVULSA), target(15)))
+
+    assert (joined.wishes, joined.has_news) == ((), True)
+    assert (moved.wishes, moved.has_news) == ((), True)
+
+
 def test_a_sale_on_a_source_lowers_every_target() -> None:
     plan = plan_pool(pool(source(10, 8), target(10), target(10, key=AVULSA)))
 
@@ -651,6 +659,7 @@ def test_a_source_that_joins_and_cannot_be_read_keeps_a_begun_pool_from_rising_o
         ((), ago(10), None),
         ((fact("1", 5, 10, ago(5)),), ago(4), 6),
         ((fact("1", 5, 10, ago(4)),), ago(5), None),
+        ((fact("1", 5, 10, ago(4)),), ago(4), None),
         ((fact("1", 5, 15, ago(2)),), ago(5), 8),
     ],
     ids=[
@@ -662,6 +671,7 @@ def test_a_source_that_joins_and_cannot_be_read_keeps_a_begun_pool_from_rising_o
         "an old one",
         "the event is the older one",
         "the event vouches",
+        "it vouches for a write of its own moment",
         "the newer counts",
     ],
 )

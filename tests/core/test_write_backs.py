@@ -75,6 +75,12 @@ class TestASale:
 
         assert share(-6, busy, taker(FILIAL, 4)) == Shares({FILIAL: D(-6)}, ZERO, frozenset())
 
+    def test_that_stays_owed_names_those_it_waits_for_beside_other_debts(self) -> None:
+        busy = taker(FILIAL, 9, is_writable=False, is_waiting=True)
+        debts = [Debt(D(-3)), Debt(D(-2)), Debt(D(-1))]
+
+        assert share_out(debts, [taker(MATRIZ, 4), busy]) == Shares({MATRIZ: D(-4)}, D(-2), frozenset({FILIAL}))
+
     def test_stays_owed_while_nobody_can_be_written(self) -> None:
         away = (taker(MATRIZ, 9, is_writable=False), taker(FILIAL, 9, is_writable=False, is_waiting=True))
 
@@ -99,6 +105,14 @@ class TestAReturn:
 
     def test_and_a_sale_of_the_same_size_leave_nothing_to_do(self) -> None:
         assert share_out([Debt(D(2)), Debt(D(-2))], [taker(MATRIZ, 0)]) == Shares({}, ZERO, frozenset())
+
+    def test_waits_for_nobody_while_somebody_can_be_written(self) -> None:
+        busy = taker(FILIAL, 9, is_writable=False, is_waiting=True)
+
+        assert share(4, taker(MATRIZ, 0), busy) == Shares({MATRIZ: D(4)}, ZERO, frozenset())
+
+    def test_is_no_sale_and_neither_is_nothing(self) -> None:
+        assert [Debt(D(n)).is_sale for n in (-1, 0, 1)] == [True, False, False]
 
 
 class TestTheOrder:
