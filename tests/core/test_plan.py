@@ -82,10 +82,11 @@ def test_a_settled_pool_needs_nothing() -> None:
 
 def test_a_baseline_is_news_and_so_is_a_movement_that_asks_for_no_write() -> None:
     joined = plan_pool(pool(source(None, 10), target(10)))
-    moved = plan_pool(pool(source(10, 9), source(5, 6, key=AVULSA), target(15)))
+    capped = target(5, rule=TargetRule(max=D(5)))
+    moved = [plan_pool(pool(source(10, seen), capped)) for seen in (8, 10, 12)]
 
     assert (joined.wishes, joined.has_news) == ((), True)
-    assert (moved.wishes, moved.has_news) == ((), True)
+    assert [(plan.wishes, plan.has_news) for plan in moved] == [((), True), ((), False), ((), True)]
 
 
 def test_a_sale_on_a_source_lowers_every_target() -> None:
@@ -552,6 +553,11 @@ class TestAMirror:
         plan = plan_pool(mirror(target(None, 3), target(None, 8, key=AVULSA), seed=AVULSA))
 
         assert (plan.level, plan.available, writes(plan)) == (8, 8, {FILIAL: 5})
+
+    def test_knows_its_seed_by_its_name(self) -> None:
+        named_again = "".join([*FILIAL])
+
+        assert plan_pool(mirror(target(None, 3), target(None, 8, key=AVULSA), seed=named_again)).level == 3
 
     def test_starts_from_the_first_target_where_the_seeds_account_lacks_the_sku(self) -> None:
         first, second = target(None, 3, position=0), target(None, 8, key=AVULSA, position=1)

@@ -38,7 +38,6 @@ rules = st.builds(
         pytest.param(TargetRule(reserve=D("0.5")), "7", 0, "6.5", id="all of it is not rounded after a reserve either"),
         pytest.param(TargetRule(max=D(10)), "12", 0, "10", id="the maximum caps"),
         pytest.param(TargetRule(max=D(10)), "8", 0, "8", id="below the maximum it does nothing"),
-        pytest.param(TargetRule(max=D(0)), "8", 0, "0", id="a maximum of zero is a maximum"),
         pytest.param(TargetRule(max=D("2.5"), percent=D(50)), "9", 0, "2.5", id="the maximum comes after the rounding"),
         pytest.param(TargetRule(stop_at=D(2)), "2", 0, "0", id="at the stopping level nothing is shown"),
         pytest.param(TargetRule(stop_at=D(2)), "3", 0, "3", id="above the stopping level everything is"),
@@ -50,6 +49,10 @@ rules = st.builds(
 )
 def test_it_shows(rule: TargetRule, available: str, decimals: int, shown: str) -> None:
     assert apply(rule, D(available), decimals) == D(shown)
+
+
+def test_a_maximum_of_zero_is_a_maximum() -> None:
+    assert apply(TargetRule(max=D(0)), D(8), 0) == 0
 
 
 def test_it_is_exact_whatever_the_context_of_the_caller_is() -> None:
