@@ -337,6 +337,7 @@ CREATE TABLE IF NOT EXISTS item_drop (
 );
 
 -- A change of a balance that we did not make, as it was booked. evidence: the chain of events, or the level alone.
+-- write_id: it corrects an earlier one, once it was known what became of this write.
 CREATE TABLE IF NOT EXISTS movement (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -347,7 +348,8 @@ CREATE TABLE IF NOT EXISTS movement (
     before BIGINT NOT NULL,
     after BIGINT NOT NULL,
     evidence TEXT NOT NULL CHECK (evidence IN ('chain', 'level')),
-    booked_at BIGINT NOT NULL
+    booked_at BIGINT NOT NULL,
+    write_id TEXT
 );
 CREATE INDEX IF NOT EXISTS movement_cell ON movement (cell_id, id);
 

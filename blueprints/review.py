@@ -58,7 +58,7 @@ def decide(write_id: str) -> ResponseReturnValue:
 
 
 def _find(write_id: str) -> review.Review:
-    found = review.find_review(my_organization(), write_id)
+    found = review.find_review(my_organization(), write_id) if _is_id(write_id) else None
     if found is None:
         abort(404)
     return found
@@ -69,12 +69,17 @@ def _asked_page() -> review.ReviewPage:
 
 
 def _sku() -> str:
-    return request.args.get("sku", "").strip()[:200]
+    # PostgreSQL knows no NUL, and neither does any SKU.
+    return request.args.get("sku", "").replace("\0", "").strip()[:200]
 
 
 def _before() -> str:
     before = request.args.get("antes", "")
-    return before if len(before) == 32 and before.isalnum() else ""
+    return before if _is_id(before) else ""
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 32 and text.isalnum()
 
 
 def _list_values(page: review.ReviewPage) -> dict[str, object]:

@@ -64,7 +64,7 @@ def _steps(
     event = events[taken]
     if event.quantity is None or event.after - event.quantity == level:
         yield (event.after, taken + 1, applied), event.id
-        if applied < len(writes) and event.quantity == writes[applied].quantity:
+        if applied < len(writes) and not writes[applied].is_echoed and event.quantity == writes[applied].quantity:
             yield (event.after, taken + 1, applied + 1), None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -24,6 +24,7 @@ KEPT_KINDS = frozenset(
     for action in ("created", "updated", "deleted")
 )
 _MAX_ID = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID7 = re.compile("[0-9a-f]{12}7[0-9a-f]{19}")
 _MAX_DIGITS = len(str(_MAX_ID))
 
@@ -214,3 +215,21 @@ def sortable_id(event_id: str | None) -> str | None:
     digits = (event_id or "").replace("-", "").lower()
     # Bling's ids carry the version digit of UUIDv7 but not always the variant.
     return digits if _UUID7.fullmatch(digits) else None
+
+
+def told_span(event_id: str | None, happened_at: datetime | None) -> tuple[datetime, datetime] | tuple[None, None]:
+    """Between which two moments of Bling's clock an event happened: its UUIDv7 tells the millisecond, its date the
+    second; (None, None) when neither can be read.
+    """
+    digits = sortable_id(event_id)
+    try:
+        if digits is not None:
+            start = _EPOCH + timedelta(milliseconds=int(digits[:12], 16))
+            return start, start + timedelta(milliseconds=1)
+        if happened_at is not None:
+            start = happened_at.replace(microsecond=0)
+            return start, start + timedelta(seconds=1)
+    except OverflowError:
+        # A moment after the year 9999.
+        pass
+    return None, None

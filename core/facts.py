@@ -69,7 +69,8 @@ class StockFact:
     """One stock event of a cell. `quantity` is signed; None where the event has no before (a count, a deletion).
 
     `event_id` is Bling's UUIDv7, which gives the order; `at` is when it happened, never later than its arrival.
-    `reserved` is what the event says is reserved, when it says so.
+    `reserved` is what the event says is reserved, when it says so. `told_from`, `told_until`: Bling's own clock says
+    that it happened between these two; None when it does not say.
     """
 
     id: str
@@ -78,11 +79,21 @@ class StockFact:
     after: Decimal
     at: datetime
     reserved: Decimal | None = None
+    told_from: datetime | None = None
+    told_until: datetime | None = None
+
+    @property
+    def before(self) -> Decimal | None:
+        """The balance right before the movement; None where the event has none."""
+        return None if self.quantity is None else self.after - self.quantity
 
 
 @dataclass(frozen=True, slots=True)
 class OwnWrite:
-    """A confirmed write of ours: signed quantity, and the balance it was planned from."""
+    """A confirmed write of ours: signed quantity, and the balance it was planned from.
+
+    `is_echoed`: its event came and is done with.
+    """
 
     id: str
     quantity: Decimal

@@ -25,8 +25,9 @@ IN_DOUBT_STATES = (WriteState.SENDING, WriteState.UNKNOWN)
 _ARROWS = {
     WriteState.PLANNED: {WriteState.SENDING, WriteState.CANCELLED},
     WriteState.SENDING: {WriteState.CONFIRMED, WriteState.REJECTED, WriteState.PLANNED, WriteState.UNKNOWN},
-    # A paused worker may wake up with the answer in its hands: that is the best evidence there is.
-    WriteState.UNKNOWN: {WriteState.CONFIRMED, WriteState.REJECTED, WriteState.PLANNED},
+    # A paused worker may wake up with the answer in its hands: that is the best evidence there is. Without it, what is
+    # found in Bling says whether it was applied, or not (cancelled: what it was for is decided anew).
+    WriteState.UNKNOWN: {WriteState.CONFIRMED, WriteState.REJECTED, WriteState.PLANNED, WriteState.CANCELLED},
     WriteState.CONFIRMED: set(),
     WriteState.REJECTED: set(),
     WriteState.CANCELLED: set(),
@@ -41,6 +42,18 @@ def may_follow(state: WriteState, following: WriteState) -> bool:
 def states_before(following: WriteState) -> tuple[WriteState, ...]:
     """The states from which a write may become `following`: the condition of the UPDATE that moves it."""
     return tuple(state for state in WriteState if may_follow(state, following))
+
+
+def corrected(state: WriteState) -> WriteState:
+    """The other reading of a write that was settled as confirmed or cancelled on evidence that proved wrong.
+
+    :raise ValueError: writes in other states were never settled on evidence.
+    """
+    if state is WriteState.CONFIRMED:
+        return WriteState.CANCELLED
+    if state is WriteState.CANCELLED:
+        return WriteState.CONFIRMED
+    raise ValueError(state)
 
 
 class Answer(StrEnum):

@@ -5,6 +5,8 @@ ALTER TABLE stock_write ADD COLUMN found_at BIGINT;
 ALTER TABLE stock_write ADD COLUMN decided_by TEXT REFERENCES users (id) ON DELETE SET NULL;
 ALTER TABLE stock_write ADD COLUMN decided_at BIGINT;
 CREATE INDEX IF NOT EXISTS stock_write_undecided ON stock_write (organization_id, id) WHERE evidence = 'smaller_pool';
+-- A movement that corrects an earlier one, once it is known what became of this write.
+ALTER TABLE movement ADD COLUMN write_id TEXT;
 -- What the last look left open in a cell, so that a number can be derived from the books alone.
 ALTER TABLE cell ADD COLUMN put_off BIGINT;
 ALTER TABLE cell ADD COLUMN put_off_until BIGINT;

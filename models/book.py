@@ -57,6 +57,7 @@ class Movement(Table):
     before = QuantityField()
     after = QuantityField()
     evidence = TextField()
+    write_id = TextField(null=True)
     booked_at = MomentField()
 
     class Meta:

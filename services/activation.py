@@ -40,9 +40,8 @@ from models import (
 from services.bling_clients import client_for, explain, note_failure
 from services.dirty import LEASE
 from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input, skus_of
-from services.reading import ClientFor
+from services.reading import ClientFor, settle_window
 from services.runs import start_first_run
-from services.settle import settle_window
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from peewee import Case, fn
 
 from clock import utcnow
 from config import current
+from ids import id_at
 from models import (
     Account,
     AccountState,
@@ -29,7 +30,7 @@ from models import (
 from services import labels
 from services.bling_clients import requests_today
 from services.held import held_line
-from services.overview import OPEN_RUNS, UNSENT_WRITES, Machinery, Part, active_groups, id_at, machinery
+from services.overview import OPEN_RUNS, UNSENT_WRITES, Machinery, Part, active_groups, machinery
 from services.problems import Problem, problems_of
 from services.review import count_waiting
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import config
 from models import Event, EventState, Run, RunItem
 from services.departures import give_up_departed
 from services.dirty import Claim
 from services.entries import Decision
 from services.frames import CellFrame, PoolFrame, load_frames
 from services.group_books import release_orphans
+from services.reading import settle_window
 from services.recording import Recorded
 from services.undoing import Task, load_tasks
 from services.writes import Sent, doubt_abandoned
@@ -20,7 +20,11 @@ from services.writes import Sent, doubt_abandoned
 
 @dataclass(slots=True)
 class Case:
-    """One claimed SKU on its way through a settling. `open_items` wait for it; `tasks` undo something of it."""
+    """One claimed SKU on its way through a settling. `open_items` wait for it; `tasks` undo something of it.
+
+    `doubt_over_at`: when writes of unknown outcome can be settled that could not be now. `undecided`: cells with one
+    that was settled just now without evidence.
+    """
 
     claim: Claim
     frames: list[PoolFrame]
@@ -33,6 +37,8 @@ class Case:
     unread: dict[str, str] = field(default_factory=dict)
     again_at: datetime | None = None
     must_look: bool = False
+    doubt_over_at: datetime | None = None
+    undecided: set[str] = field(default_factory=set)
 
     @property
     def cells(self) -> list[CellFrame]:
@@ -70,12 +76,18 @@ def load_cases(organization_id: str, claims: Sequence[Claim]) -> list[Case]:
     return cases
 
 
+def reload_frames(case: Case) -> None:
+    """The books of a case again, after they changed."""
+    claim = case.claim
+    case.frames = load_frames(claim.organization_id, [claim.sku])[claim.sku]
+    case.tasks = load_tasks(claim.organization_id, [task.item for task in case.tasks])[claim.sku]
+
+
 def _give_up_departed(case: Case) -> None:
     """A write of unknown outcome must not keep a place for ever from the pool its product is in now."""
     opened = [cell.open_write for cell in case.cells if cell.open_write is not None]
     doubtful = [*opened, *(write for frame in case.frames for write in frame.departed)]
-    window = timedelta(seconds=config.current().settle_window_s)
-    given_up = {write.id for write in give_up_departed(doubtful, window)} if doubtful else set()
+    given_up = {write.id for write in give_up_departed(doubtful, settle_window())} if doubtful else set()
     for cell in case.cells:
         if cell.open_write is not None and cell.open_write.id in given_up:
             cell.open_write = None

@@ -17,7 +17,7 @@ from services import undoing
 from services.cases import Case
 from services.dirty import hold, mark_dirty, release_done, release_until
 from services.entries import Decision
-from services.reading import PASSING
+from services.reading import PASSING, settle_window
 from services.runs import finish_run_if_over, skipped_status
 from services.writes import Sent
 
@@ -31,14 +31,18 @@ def conclude(case: Case) -> None:
     now = utcnow()
     passing = [reason for reason in case.unread.values() if reason in PASSING]
     failed = [sent for sent in case.sent if sent.state is WriteState.PLANNED]
+    lost = [sent for sent in case.sent if sent.state in IN_DOUBT_STATES]
+    # By then whatever Bling shows contains the write, if it was applied.
+    doubt_at = now + settle_window() if lost else case.doubt_over_at
     retry_at = None
     if passing or failed:
         retry_at = _retry_at(case, now)
     elif case.recorded.again:
         retry_at = now
     waiting = [task.again_at for task in case.tasks if task.again_at is not None]
-    moments = [moment for moment in (retry_at, case.again_at, *waiting) if moment is not None]
+    moments = [moment for moment in (retry_at, doubt_at, case.again_at, *waiting) if moment is not None]
     again_at = min(moments, default=None)
+    must_look = case.must_look or retry_at is not None or doubt_at is not None
     if again_at is None and any(task.waits for task in case.tasks):
         again_at = _retry_at(case, now)
     with database.atomic():
@@ -47,10 +51,12 @@ def conclude(case: Case) -> None:
         _skip_items(_without_rule(case), "no_rule", now)
         for decision in case.decisions:
             items = [item for item in case.recorded.items if item.group_id == decision.frame.group.id]
-            _conclude_items(case, decision, items, again_at if retry_at or case.must_look else None, now)
+            _conclude_items(case, decision, items, again_at if must_look else None, now)
         sent = {one.write_id for one in case.sent}
         ruling = {decision.frame.group.id for decision in case.decisions if decision.plan is not None}
-        follow = [undoing.conclude(task, sent, ruling, now) for task in case.tasks]
+        follow = [
+            undoing.conclude(task, sent, ruling, now, doubt_passes=bool(doubt_at or passing)) for task in case.tasks
+        ]
         for run_id in sorted(runs | {task.item.run_id for task in case.tasks}):
             finish_run_if_over(run_id, now)
         if again_at is None:
@@ -60,7 +66,7 @@ def conclude(case: Case) -> None:
             release_until(
                 case.claim,
                 again_at,
-                needs_look=case.must_look or retry_at is not None or any(task.waits for task in case.tasks),
+                needs_look=must_look or any(task.waits for task in case.tasks),
                 failed=bool(passing or failed),
             )
         if any(follow) or any(_is_shared(one) for one in case.sent if one.state is WriteState.CONFIRMED):
@@ -111,9 +117,12 @@ def _status_of(case: Case, decision: Decision, plan: PoolPlan, item: RunItem, *,
     sent = [one for one in case.sent if one.write_id in mine]
     held = set(plan.held.values())
     if waits:
-        reason = next(iter(unread.values()), None) or next((s.error for s in sent if s.error), None)
-        return "retry", reason or (Problem.PUT_OFF if Problem.PUT_OFF in held else None)
-    if any(one.state in IN_DOUBT_STATES for one in sent) or any(cell.is_in_doubt for cell in decision.frame.cells):
+        if any(one.state in IN_DOUBT_STATES for one in sent):
+            held.add(Problem.UNKNOWN_WRITE)
+        reason = next(iter(unread.values()), None)
+        reason = reason or next((s.error for s in sent if s.error and s.state not in IN_DOUBT_STATES), None)
+        return "retry", reason or next((c for c in (Problem.UNKNOWN_WRITE, Problem.PUT_OFF) if c in held), None)
+    if case.undecided & _cell_ids(decision):
         return "review", Problem.UNKNOWN_WRITE
     refused = next((one.error for one in sent if one.state is WriteState.REJECTED), None)
     if refused is not None or Problem.REJECTED in held:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from core.derivation import Term, TermKind
 from core.rule_steps import Step, StepKind
-from models import StockWrite
+from models import Movement, StockWrite
 from services import labels
 from services.derivations import Derivation, Figure, Gap, GapKind, PoolView, TargetView
 from services.labels import local, quantidade, sinal
@@ -28,11 +28,19 @@ EVIDENCE = {
 }
 # What settled a write whose answer was lost.
 SETTLED = {
-    "chain": "pelos avisos do Bling",
+    "event": "pelo aviso do próprio lançamento",
+    "chain": "pelos avisos de antes e de depois",
     "level": "pelo saldo",
     "answer": "pela resposta que chegou depois",
-    "event": "por um aviso que chegou depois",
+    "either": "sem prova; o total é o mesmo nos dois casos",
 }
+
+
+def proof_text(movement: Movement) -> str:
+    """What a booked movement rests on."""
+    if movement.write_id is not None:
+        return "sabe-se agora o que foi feito de uma escrita nossa sem resposta"
+    return EVIDENCE.get(movement.evidence, movement.evidence)
 
 
 def headline(derivation: Derivation) -> str:

@@ -338,7 +338,7 @@ def _refused(scope: _Scope) -> ModelSelect:
 
 def _unanswered(scope: _Scope) -> ModelSelect:
     """Writes of which it is not known yet whether Bling applied them, and those that somebody is asked about."""
-    is_in_force = Cell.left_at.is_null() & (StockWrite.planned_at >= Cell.baseline_at)
+    is_in_force = Cell.left_at.is_null() & (StockWrite.ended_at >= Cell.baseline_at)
     active = [group.id for group in scope.groups if group.is_active]
     waits = UNDECIDED & is_in_force & Pool.group.in_(active)
     return _union([_of_writes(scope, StockWrite.state == "unknown"), _of_writes(scope, waits)])

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from clock import utcnow
+from core.events import told_span
 from core.facts import (
     ZERO,
     BalanceKind,
@@ -475,6 +476,7 @@ def stock_fact(event: Event) -> StockFact | None:
     """A pending stock event as the planner sees it; None for one that tells no balance of a deposit."""
     if event.physical_after is None or event.deposit_bling_id is None:
         return None
+    told_from, told_until = told_span(event.bling_event_id, event.happened_at)
     return StockFact(
         id=event.id,
         event_id=event.bling_event_id or event.id,
@@ -482,6 +484,8 @@ def stock_fact(event: Event) -> StockFact | None:
         after=event.physical_after,
         at=moment_of(event),
         reserved=None if event.virtual_after is None else event.physical_after - event.virtual_after,
+        told_from=told_from,
+        told_until=told_until,
     )
 
 

@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 
 from peewee import JOIN, SQL, Case, ModelSelect, NodeList, fn
 
+from ids import id_at
 from models import Account, Deposit, Event, ItemDeposit, Movement, Organization, Run, RunItem, StockWrite, User
 from services import labels
 from services.explanations import Derivation, derivation
-from services.overview import id_at, iso
+from services.overview import iso
 
 PAGE = 50
 TYPES = ("webhook", "cron", "manual")

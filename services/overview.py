@@ -20,7 +20,6 @@ from models import (
     Event,
     Organization,
     Run,
-    RunItem,
     RunType,
     StockGroup,
     StockWrite,
@@ -145,7 +144,7 @@ def status(organization: Organization | None) -> dict[str, Any]:
         "idle": not (events.get("pending") or dirty or unsent or open_runs),
         "events": {"pending": events.get("pending", 0), "failed": events.get("failed", 0)},
         "dirty": dirty,
-        "writes": {"pending": unsent, "unknown": writes.get("unknown", 0), "review": _in_review(mine)},
+        "writes": {"pending": unsent, "unknown": writes.get("unknown", 0), "review": count_waiting(organization)},
         "accounts": [
             {
                 "key": account.key,
@@ -183,15 +182,6 @@ def active_groups(organization: Organization) -> int:
     return _count(StockGroup.select().where(StockGroup.organization == organization, StockGroup.is_active == 1))
 
 
-def _in_review(mine: Any) -> int:
-    """Cells whose last item ended in review: they wait for a person."""
-    return _count(
-        StockWrite.select()
-        .join(RunItem, on=(StockWrite.item == RunItem.id))
-        .where(mine(StockWrite), StockWrite.state == "unknown", RunItem.status == "review")
-    )
-
-
 def _last_finished(mine: Any, type_: RunType) -> datetime | None:
     run = (
         Run.select(Run.finished_at)
@@ -200,8 +190,3 @@ def _last_finished(mine: Any, type_: RunType) -> datetime | None:
         .first()
     )
     return run.finished_at if run else None
-
-
-def id_at(moment: datetime) -> str:
-    """The smallest id that a row made at this moment can have: ids are UUIDv7, whose first 48 bits are the time."""
-    return f"{int(moment.timestamp() * 1000):012x}" + "0" * 20

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from peewee import JOIN, fn
 
+from ids import id_at
 from models import Cell, Organization, Pool, Product, Run, RunItem, StockGroup, StockWrite
 from services import labels
-from services.overview import id_at
 from services.review import skus_waiting
 
 A_DAY = timedelta(hours=24)

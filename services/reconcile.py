@@ -203,7 +203,7 @@ def _compare(decisions: Mapping[str, Sequence[Decision]]) -> _Found:
         if not listed:
             continue
         found.unread += any(d.plan is not None and d.plan.missing for d in listed)
-        news = [d for d in listed if d.plan is not None and d.plan.has_news]
+        news = [d for d in listed if d.plan is not None and (d.plan.has_news or _is_in_doubt(d))]
         if news:
             found.differing[sku] = news
         elif reason := next((one for d in listed if (one := d.frame.unfollowed) is not None), None):
@@ -211,6 +211,12 @@ def _compare(decisions: Mapping[str, Sequence[Decision]]) -> _Found:
         else:
             found.unchanged += 1
     return found
+
+
+def _is_in_doubt(decision: Decision) -> bool:
+    """Whether a write of unknown outcome can be looked into that nobody could look into before."""
+    looks = decision.plan.looks if decision.plan is not None else {}
+    return any(cell.is_in_doubt and cell.key in looks for cell in decision.frame.cells)
 
 
 def _release(run: Run) -> None:

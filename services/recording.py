@@ -275,7 +275,8 @@ def _note(frame: PoolFrame, wish: Wish) -> str:
 def close_events(
     decisions: Iterable[Decision], events: list[Event], waiting: set[str], unread_for_now: set[str]
 ) -> None:
-    """Events that were looked into are done; those whose answer may still be an old balance stay pending.
+    """Events that were looked into are done; those whose answer may still be an old balance stay pending, and so do
+    those that may tell what became of a write.
 
     `waiting`: virtual events to be looked into again. `unread_for_now`: cells that will be read soon; what their
     events say is still needed then.
@@ -284,7 +285,7 @@ def close_events(
     for decision in decisions:
         for cell in decision.frame.cells:
             look = decision.plan.looks.get(cell.key) if decision.plan is not None else None
-            if look is not None and (look.again_at is not None or look.put_off is not None):
+            if look is not None and (look.again_at is not None or not look.is_settled):
                 stay.update(event.id for event in cell.events if event.id not in look.done)
             elif look is None and (cell.key in unread_for_now or _waits_to_join(decision, cell)):
                 stay.update(event.id for event in cell.events)

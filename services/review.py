@@ -16,6 +16,7 @@ from typing import Any
 from peewee import JOIN, SQL, ModelSelect, NodeList
 
 import queues
+from core.doubt import Proof
 from core.facts import Purpose, Role, TargetMovements
 from core.intents import WriteState
 from core.readings import Reading, Undecided, is_pooled, offers, pool_with, read_both
@@ -42,7 +43,9 @@ PAGE = 20
 # What happened at the same place this long before the write and after the look is worth knowing.
 AROUND = timedelta(minutes=15)
 AROUND_SHOWN = 12
-# Written out, so that both databases see that the index of these few rows serves the query.
+# What once waited, or still does: other writes were settled before anybody was asked.
+ASKED = (Proof.SMALLER_POOL, Proof.PERSON, Proof.EVENT, Proof.ANSWER)
+# Proof.SMALLER_POOL written out, so that both databases see that the index of these few rows serves the query.
 UNDECIDED = NodeList((StockWrite.evidence, SQL("= 'smaller_pool'")))
 
 
@@ -94,11 +97,11 @@ class Review:
 
     @property
     def standing(self) -> Standing:
-        if self.write.evidence != "smaller_pool":
+        if self.write.evidence != Proof.SMALLER_POOL:
             return Standing.DECIDED
         if self.cell.left_at is not None:
             return Standing.LEFT
-        if self.write.planned_at < self.cell.baseline_at:
+        if self.write.ended_at < self.cell.baseline_at:
             return Standing.ANEW
         return Standing.WAITING if self.group.is_active else Standing.RULE_OFF
 
@@ -170,8 +173,8 @@ def list_waiting(
     return ReviewPage(reviews, counted.count(), reviews[-1].write.id if len(found) > limit else None)
 
 
-def count_waiting(organization: Organization, sku: str | None = None) -> int:
-    """How many writes wait for an answer of this organization."""
+def count_waiting(organization: Organization | None, sku: str | None = None) -> int:
+    """How many writes wait for an answer of this organization, or of all."""
     return int(_waiting(organization, sku).count())
 
 
@@ -183,8 +186,9 @@ def skus_waiting(organization: Organization) -> list[str]:
 
 def find_review(organization: Organization, write_id: str) -> Review | None:
     """The write, if it waits or once waited for an answer; None for any other, and for everybody else's."""
-    row = _selected(organization).where((StockWrite.id == write_id) & StockWrite.found.is_null(False)).first()
-    return None if row is None or row.evidence is None else _review(row)
+    was_asked = StockWrite.evidence.in_(ASKED) & StockWrite.found.is_null(False)
+    row = _selected(organization).where((StockWrite.id == write_id) & was_asked).first()
+    return None if row is None else _review(row)
 
 
 def dossier_of(review: Review) -> Dossier:
@@ -203,19 +207,19 @@ def decide(review: Review, is_applied: bool, user: User) -> bool:
 
 
 def _waits() -> Any:
-    return (
-        UNDECIDED & Cell.left_at.is_null() & (StockWrite.planned_at >= Cell.baseline_at) & (StockGroup.is_active == 1)
-    )
+    return UNDECIDED & Cell.left_at.is_null() & (StockWrite.ended_at >= Cell.baseline_at) & (StockGroup.is_active == 1)
 
 
-def _waiting(organization: Organization, sku: str | None = None) -> ModelSelect:
+def _waiting(organization: Organization | None, sku: str | None = None) -> ModelSelect:
     query = (
         StockWrite.select(StockWrite.id)
         .join(Cell, on=(StockWrite.cell_id == Cell.id))
         .join(Pool)
         .join(StockGroup)
-        .where((StockWrite.organization == organization.id) & _waits())
+        .where(_waits())
     )
+    if organization is not None:
+        query = query.where(StockWrite.organization == organization.id)
     return query.where(Pool.sku == sku) if sku else query
 
 

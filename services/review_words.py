@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.doubt import Proof
 from core.facts import ZERO
 from models import StockWrite
 from services import labels
@@ -41,11 +42,11 @@ def standing_text(review: Review) -> str:
 
 def _decided(write: StockWrite) -> str:
     said = "valeu" if write.state == "confirmed" else "não valeu"
-    if write.evidence == "person":
+    if write.evidence == Proof.PERSON:
         who = write.decided_by.name if write.decided_by is not None else "Uma pessoa"
         when = f" em {momento(write.decided_at)}" if write.decided_at is not None else ""
         return f"{who} respondeu{when}: a escrita {said}."
-    if write.evidence == "event":
+    if write.evidence == Proof.EVENT:
         return f"Um aviso do Bling que chegou depois mostrou que a escrita {said}."
     return f"Já se sabe que a escrita {said}."
 

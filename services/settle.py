@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import config
 from clock import utcnow
+from core.doubt import Proof
 from core.events import virtual_part
 from core.facts import Seen
 from core.plan import plan_pool
@@ -20,13 +20,14 @@ from db import connection, database
 from models import Account, Event, Priority
 from services import undoing
 from services.bling_clients import client_for
-from services.cases import Case, load_cases
+from services.cases import Case, load_cases, reload_frames
 from services.concluding import conclude, give_back, put_off
 from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, live_waits, renew
+from services.doubts import doubt_over_at, heed_late_events, settle_doubts
 from services.echoes import close_if_echo
 from services.entries import Decision
 from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input
-from services.reading import PASSING, ClientFor, read_balances
+from services.reading import PASSING, ClientFor, read_balances, settle_window
 from services.recording import BooksMoved, close_events, record
 from services.writes import send_write
 
@@ -72,7 +73,7 @@ def settle_batch(
     One SKU that fails does not stop the others: it is put off and tried again.
     """
     cases = load_cases(organization_id, claims)
-    looking = [case for case in cases if not close_if_echo(case)]
+    looking = [case for case in cases if _needs_look(case)]
     if not looking:
         return
     readings = read_balances(_frames(looking), client_of, lambda: renew(claims))
@@ -91,14 +92,19 @@ def settle_batch(
     _send_all(sending, client_of, should_stop)
 
 
+def _needs_look(case: Case) -> bool:
+    try:
+        if heed_late_events(case.claim, case.cells):
+            reload_frames(case)
+    except LeaseLost:
+        return False
+    return not close_if_echo(case)
+
+
 def _frames(cases: Iterable[Case]) -> list[PoolFrame]:
     cases = list(cases)
     undone = [frame for case in cases for task in case.tasks for frame in task.frames]
     return [frame for case in cases for frame in case.frames if frame.problem is None] + undone
-
-
-def settle_window() -> timedelta:
-    return timedelta(seconds=config.current().settle_window_s)
 
 
 def decide(frames: Iterable[PoolFrame], readings: Readings) -> list[Decision]:
@@ -112,6 +118,7 @@ def decide(frames: Iterable[PoolFrame], readings: Readings) -> list[Decision]:
 
 def _decide_and_record(case: Case, readings: Readings) -> bool:
     """Decide, and commit books, history and intended writes. True when there are writes to send."""
+    _settle_doubts(case, readings)
     case.decisions = decide(case.frames, readings)
     for cell in case.cells:
         reading = readings.get((cell.product.id, cell.deposit.id))
@@ -120,8 +127,10 @@ def _decide_and_record(case: Case, readings: Readings) -> bool:
     plans = [decision.plan for decision in case.decisions if decision.plan is not None]
     waiting, virtual_again = _unconfirmed_virtual(case, readings)
     moments = [plan.again_at for plan in plans if plan.again_at is not None] + virtual_again
+    if case.doubt_over_at is not None:
+        moments.append(case.doubt_over_at)
     case.again_at = min(moments, default=None)
-    case.must_look = any(plan.must_look for plan in plans)
+    case.must_look = case.doubt_over_at is not None or any(plan.must_look for plan in plans)
     for task in case.tasks:
         undoing.decide(task, readings, settle_window(), case.claim.attempts)
     passing = {key for key, reason in case.unread.items() if reason in PASSING}
@@ -136,6 +145,15 @@ def _decide_and_record(case: Case, readings: Readings) -> bool:
             case.recorded.undoing.extend(undoing.record(task, case.claim.lease, now, is_calm=is_calm))
         close_events(case.decisions, case.events, waiting, passing)
     return bool(case.recorded.to_send)
+
+
+def _settle_doubts(case: Case, readings: Readings) -> None:
+    """First what became of writes of unknown outcome: the rest is decided from books that say so."""
+    proofs = settle_doubts(case.claim, case.cells, readings, settle_window())
+    if proofs:
+        reload_frames(case)
+    case.undecided = {cell_id for cell_id, proof in proofs.items() if proof is Proof.SMALLER_POOL}
+    case.doubt_over_at = doubt_over_at(case.cells, readings, settle_window(), utcnow())
 
 
 def _unconfirmed_virtual(case: Case, readings: Readings) -> tuple[set[str], list[datetime]]:

@@ -23,12 +23,11 @@ from clock import utcnow
 from core.intents import IN_DOUBT_STATES, WriteState
 from core.undo import Refusal, Undo, plan_undo
 from db import after_commit, database
-from ids import new_id
+from ids import id_at, new_id
 from models import ItemDeposit, Organization, Priority, Run, RunItem, RunType, SkuOverride, StockGroup, StockWrite, User
 from services.dirty import mark_dirty
 from services.groups import deactivate_group
 from services.labels import contagem
-from services.overview import id_at
 from services.runs import finish_run_if_over
 from services.undo_books import ChosenCell, cells_of, choose
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from peewee import JOIN
 
+from core.doubt import Proof
 from core.facts import ZERO, Purpose, Role, Seen
 from core.intents import IN_DOUBT_STATES, OPEN_STATES, WriteState
 from core.look import Look, look_at_cell
@@ -251,8 +252,11 @@ def _on_sources(task: Task, writes: Sequence[StockWrite]) -> Decimal:
     return sum((write.quantity for write in writes if write.cell_id in sources), ZERO)
 
 
-def conclude(task: Task, sent: Collection[str], ruling: Collection[str], now: datetime) -> bool:
-    """Say how far the item came. True when its rule, one of those `ruling` the SKU, has to look at what was `sent`."""
+def conclude(task: Task, sent: Collection[str], ruling: Collection[str], now: datetime, *, doubt_passes: bool) -> bool:
+    """Say how far the item came. True when its rule, one of those `ruling` the SKU, has to look at what was `sent`.
+
+    `doubt_passes`: a write of unknown outcome is soon looked into again.
+    """
     own = {write.cell_id: write for write in _own_writes([task.item.id])}
     refused: dict[str, str] = {}
     waits = dict(task.waits)
@@ -261,6 +265,8 @@ def conclude(task: Task, sent: Collection[str], ruling: Collection[str], now: da
         undo = task.undos.get(cell.cell_id)
         if write is not None and write.state == WriteState.PLANNED:
             waits[cell.cell_id] = write.error or BUSY
+        elif write is not None and write.state in IN_DOUBT_STATES and doubt_passes:
+            waits[cell.cell_id] = Problem.UNKNOWN_WRITE
         elif write is not None and write.state == WriteState.REJECTED:
             refused[cell.cell_id] = write.error or Problem.REJECTED
         elif write is None and undo is not None and undo.refusal is not None:
@@ -282,7 +288,7 @@ def _status(
         return "failed", Refusal.NO_BOOKS
     if waits:
         return "retry", next(iter(waits.values()))
-    if any(write.state in IN_DOUBT_STATES for write in own.values()):
+    if any(write.state in IN_DOUBT_STATES or write.evidence == Proof.SMALLER_POOL for write in own.values()):
         return "review", Problem.UNKNOWN_WRITE
     if not refused:
         return ("ok" if own else "unchanged"), None

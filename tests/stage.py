@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 from playhouse.pool import PooledDatabase
 from werkzeug.serving import make_server
 
@@ -165,3 +166,22 @@ def _connect(bling: Bling, organization: Organization, key: str) -> Account:
     account = Account.get_by_id(account_id)
     refresh_account(account)
     return Account.get_by_id(account_id)
+
+
+def look(stage: Stage, rounds: int = 1, *, is_told: bool = True) -> None:
+    """What workers do, with the waiting left out: everything that is dirty is due now, settled `rounds` times.
+
+    Without being told of what happened since, when `is_told` is False.
+    """
+    for _ in range(rounds):
+        while is_told and stage.bling.pump():
+            pass
+        inbox.sort_inbox(stage.organization.id)
+        DirtySku.update(due_at=utcnow() - timedelta(seconds=1)).execute()
+        while settle.settle_due(stage.organization.id):
+            pass
+
+
+def set_window(monkeypatch: pytest.MonkeyPatch, config: Config, seconds: int) -> None:
+    """How long Bling may show an old balance, from now on."""
+    monkeypatch.setattr(configuration, "current", lambda: replace(config, settle_window_s=seconds))

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.intents import IN_DOUBT_STATES, OPEN_STATES, Answer, WriteState, may_follow, outcome_of, states_before
+from core.intents import (
+    IN_DOUBT_STATES,
+    OPEN_STATES,
+    Answer,
+    WriteState,
+    corrected,
+    may_follow,
+    outcome_of,
+    states_before,
+)
 
 PLANNED, SENDING, CONFIRMED = WriteState.PLANNED, WriteState.SENDING, WriteState.CONFIRMED
 REJECTED, UNKNOWN, CANCELLED = WriteState.REJECTED, WriteState.UNKNOWN, WriteState.CANCELLED
@@ -28,6 +37,7 @@ def test_only_these_steps_are_possible() -> None:
         (UNKNOWN, CONFIRMED),
         (UNKNOWN, REJECTED),
         (UNKNOWN, PLANNED),
+        (UNKNOWN, CANCELLED),
     }
 
 
@@ -36,8 +46,18 @@ def test_what_is_final_stays_so(state: WriteState) -> None:
     assert not [following for following in WriteState if may_follow(state, following)]
 
 
-def test_a_write_that_may_have_left_is_never_cancelled() -> None:
-    assert states_before(CANCELLED) == (PLANNED,)
+def test_a_write_that_is_on_its_way_is_never_cancelled() -> None:
+    assert states_before(CANCELLED) == (PLANNED, UNKNOWN)
+
+
+def test_the_other_reading_of_what_was_settled_on_evidence() -> None:
+    assert (corrected(CONFIRMED), corrected(CANCELLED)) == (CANCELLED, CONFIRMED)
+
+
+@pytest.mark.parametrize("state", [PLANNED, SENDING, UNKNOWN, REJECTED])
+def test_what_no_evidence_settled_has_no_other_reading(state: WriteState) -> None:
+    with pytest.raises(ValueError, match=state.value):
+        corrected(state)
 
 
 def test_nothing_is_sent_but_what_was_planned() -> None:

@@ -12,15 +12,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.conftest import ROOT, upgrade, with_database
+from tests.conftest import upgrade, with_database
 from tests.processes.installation import Installation, running
 
 # The short version is part of `make test`; the long one is `make test-processes`.
 IS_FULL = os.environ.get("PROCESS_TESTS") == "full"
 KINDS = ("sqlite", "postgres")
-# These leave writes of unknown outcome behind, and hold only where something settles them.
-NEEDS_DOUBT = ["test_killed_workers.py", "test_takeover.py", "test_troubled_database.py"]
-collect_ignore = [] if (ROOT / "core" / "doubt.py").exists() else NEEDS_DOUBT
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -23,6 +23,7 @@ from tests.factories import (
     make_item,
     make_item_deposit,
     make_run,
+    make_undecided,
     make_write,
 )
 from tests.web.scenes import busy_shop
@@ -98,7 +99,9 @@ def test_work_to_be_done_is_not_idle(shop: Shop, work: Callable[[Shop], None]) -
 def test_what_waits_for_a_person_is_idle(shop: Shop) -> None:
     run = make_run(shop.organization, "manual", status="partial")
     item = make_item(run, "CANECA-01", status="review")
-    make_write(shop.cell(shop.pool("CANECA-01"), "matriz", "Geral"), 1, item, state="unknown")
+    shelf = shop.cell(shop.pool("CANECA-01"), "matriz", "Geral")
+    make_write(shelf, 1, item, state="unknown")
+    make_undecided(shelf, 2, 11, item=item)
     make_run(shop.organization, "cron", status="held", finished_at=None)
     make_event(shop.accounts["matriz"], state="failed")
 

@@ -91,7 +91,7 @@ def test_it_is_asked_only_while_the_answer_matters(shop: Shop) -> None:
 
     for change, undo in (
         (Cell.update(left_at=utcnow()), Cell.update(left_at=None)),
-        (Cell.update(baseline_at=utcnow() + timedelta(seconds=1)), Cell.update(baseline_at=write.planned_at)),
+        (Cell.update(baseline_at=write.ended_at + timedelta(seconds=1)), Cell.update(baseline_at=write.planned_at)),
         (StockGroup.update(is_active=0), StockGroup.update(is_active=1)),
     ):
         change.execute()

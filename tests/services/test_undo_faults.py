@@ -19,12 +19,12 @@ from config import Config
 from core.values import MovementOrder
 from models import Account, Cell, DirtySku, ItemDeposit, Pool, Run, RunItem, StockWrite, User
 from sandbox import Bling, SandboxError
-from services import bling_clients, inbox, settle
+from services import bling_clients, settle
 from services.bling_clients import client_for
 from services.derivations import derive
 from services.undo import Selection, plan, start_undo
 from tests.factories import make_user
-from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
+from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
 
 FULL = {"matriz": {SHELF: 8, SHOP: 1}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
 
@@ -57,17 +57,6 @@ def faults_hit_writes_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Non
         return hit(kind, account) if is_write else None
 
     monkeypatch.setattr(faults, "hit", hit_writes)
-
-
-def look(stage: Stage, rounds: int = 1) -> None:
-    """What workers do, with the waiting left out: everything that is dirty is due now, settled `rounds` times."""
-    for _ in range(rounds):
-        while stage.bling.pump():
-            pass
-        inbox.sort_inbox(stage.organization.id)
-        DirtySku.update(due_at=utcnow() - timedelta(seconds=1)).execute()
-        while settle.settle_due(stage.organization.id):
-            pass
 
 
 def begin(stage: Stage, user: User, *, stop: bool = True, sku: str | None = None) -> Run:
@@ -211,7 +200,7 @@ def test_a_movement_that_surely_did_not_happen_is_made_again(stage: Stage, ana: 
 @pytest.mark.usefixtures("faults_hit_writes_only")
 @pytest.mark.parametrize(("fault", "was_applied"), [("cut_before", False), ("cut_after", True)])
 def test_a_source_that_may_have_been_lowered_lowers_the_pool_at_once(
-    stage: Stage, ana: User, fault: str, was_applied: bool
+    stage: Stage, ana: User, config: Config, monkeypatch: pytest.MonkeyPatch, fault: str, was_applied: bool
 ) -> None:
     """Five came in on a target and were written back; the undo of that may have taken them, or not."""
     stage.bling.receive("filial", "CANECA", 5, SHOP)
@@ -219,9 +208,11 @@ def test_a_source_that_may_have_been_lowered_lowers_the_pool_at_once(
     assert shown(stage) == [18, 18, 18]
     stage.bling.faults.set(fault, next=1, account="filial")
 
-    begin(stage, ana, stop=False)
-    look(stage, rounds=2)
+    set_window(monkeypatch, config, 60)
+    run = begin(stage, ana, stop=False)
+    look(stage, rounds=2, is_told=False)
 
+    assert fate(run) == ("retry", "unknown_write")
     assert stage.physical("filial", "CANECA") == (5 if was_applied else 10)
     assert shown(stage) == [13, 13, 13]
     derivation = derive(stage.organization, "CANECA")
@@ -230,6 +221,12 @@ def test_a_source_that_may_have_been_lowered_lowers_the_pool_at_once(
     named = [(term.kind.value, term.quantity) for term in pool.terms]
     assert (pool.available, sorted(named)) == (13, [("shelf", 8), ("shelf", 10), ("under_way", -5)])
     assert Pool.get(Pool.sku == "CANECA").owed == 0
+
+    set_window(monkeypatch, config, 0)
+    look(stage, rounds=3, is_told=False)
+
+    assert fate(run) == ("partial", "undo_rewritten"), "the rule goes on writing to its targets"
+    assert (stage.physical("filial", "CANECA"), shown(stage)) == (5, [13, 13, 13])
 
 
 @pytest.mark.usefixtures("faults_hit_writes_only")

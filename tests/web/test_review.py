@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from html import unescape
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -16,7 +15,7 @@ from werkzeug.test import TestResponse
 import queues
 from clock import utcnow
 from models import Cell, GroupDeposit, Pool, StockGroup, StockWrite, User
-from services import review, review_words, writes
+from services import review, writes
 from tests.conftest import Browser
 from tests.factories import Shop, make_event, make_item, make_run, make_undecided, make_user, make_write
 
@@ -137,36 +136,48 @@ def test_a_write_that_was_to_lower_is_taken_as_not_applied(ana: Browser, shop: S
 
 
 @pytest.mark.parametrize(
-    ("reading", "is_applied", "said"), [("applied", True, "valeu"), ("not_applied", False, "não valeu")]
+    ("reading", "state", "owed", "said"),
+    [("applied", "confirmed", 0, "valeu"), ("not_applied", "cancelled", 3, "não valeu")],
 )
-def test_an_answer_is_passed_on_with_who_gave_it(
-    ana: Browser, shop: Shop, write: StockWrite, settled: list[Any], reading: str, is_applied: bool, said: str
+def test_an_answer_is_kept_with_who_gave_it_and_the_books_follow(
+    ana: Browser, shop: Shop, write: StockWrite, reading: str, state: str, owed: int, said: str
 ) -> None:
     given = answer(ana, write, reading)
 
     assert (given.status_code, given.location) == (303, "/revisao")
-    assert settled == [(write.id, is_applied, shop.owner.id)]
+    decided = fresh(write)
+    assert (decided.state, decided.evidence, decided.decided_by) == (state, "person", shop.owner)
+    assert (Pool.get().owed, Cell.get_by_id(write.cell_id).accounted) == (owed, 9)
     text = words(ana.get("/revisao"))
     assert f"Anotado: a escrita em Filial · Loja virtual {said}. O produto CANECA-01 está sendo conferido." in text
     assert "Nada a revisar" in text
-    assert f"Ana Souza respondeu em {review_words.momento(utcnow())[:10]}" in words(ana.get(f"/revisao/{write.id}"))
+    page = words(ana.get(f"/revisao/{write.id}"))
+    assert re.search(rf"Ana Souza respondeu em \S+ \S+: a escrita {said}\.", page)
+    assert "É a que vale" in page
+
+
+def test_of_two_answers_the_first_counts(ana: Browser, write: StockWrite) -> None:
+    answer(ana, write, "not_applied")
+
+    answer(ana, write, "applied")
+
+    assert (fresh(write).state, Pool.get().owed) == ("cancelled", 3)
+    assert "Nada foi alterado. Ana Souza respondeu em" in words(ana.get(f"/revisao/{write.id}"))
 
 
 @pytest.mark.parametrize("reading", ["applied", "not_applied"])
-def test_only_who_ticked_that_it_was_looked_up_may_answer(
-    ana: Browser, write: StockWrite, settled: list[Any], reading: str
-) -> None:
+def test_only_who_ticked_that_it_was_looked_up_may_answer(ana: Browser, write: StockWrite, reading: str) -> None:
     given = answer(ana, write, reading, confirmed="")
 
     assert given.status_code == 422
     assert words(given).count("Marque que conferiu no Bling antes de responder.") == 1
     assert f'aria-describedby="{reading}-erro"' in given.text
-    assert settled == []
+    assert fresh(write).evidence == "smaller_pool"
 
 
-def test_an_answer_that_is_none_is_refused(ana: Browser, write: StockWrite, settled: list[Any]) -> None:
+def test_an_answer_that_is_none_is_refused(ana: Browser, write: StockWrite) -> None:
     assert answer(ana, write, "maybe").status_code == 400
-    assert settled == []
+    assert fresh(write).evidence == "smaller_pool"
 
 
 def by_a_person(write: StockWrite) -> None:
@@ -193,7 +204,7 @@ def by_leaving(write: StockWrite) -> None:
 
 
 def by_coming_back(write: StockWrite) -> None:
-    Cell.update(baseline_at=utcnow() + timedelta(seconds=5)).where(Cell.id == write.cell_id).execute()
+    Cell.update(baseline_at=write.ended_at + timedelta(seconds=5)).where(Cell.id == write.cell_id).execute()
 
 
 def by_switching_off(write: StockWrite) -> None:
@@ -213,7 +224,7 @@ MEANWHILE = [
 
 @pytest.mark.parametrize(("happen", "said"), MEANWHILE)
 def test_what_was_decided_meanwhile_is_said_and_nothing_changes(
-    ana: Browser, write: StockWrite, settled: list[Any], happen: Callable[[StockWrite], None], said: str
+    ana: Browser, write: StockWrite, happen: Callable[[StockWrite], None], said: str
 ) -> None:
     shown = ana.partial(f"/revisao/{write.id}/vivo")
     assert ana.partial(f"/revisao/{write.id}/vivo", **{"HX-PTag": shown.headers["HX-PTag"]}).status_code == 304
@@ -223,7 +234,8 @@ def test_what_was_decided_meanwhile_is_said_and_nothing_changes(
     given = answer(ana, write, "applied")
 
     assert (given.status_code, given.location) == (303, f"/revisao/{write.id}")
-    assert (settled, fresh(write).__data__) == ([], before)
+    assert fresh(write).__data__ == before
+    assert Pool.get().owed == 0
     page = ana.get(f"/revisao/{write.id}")
     assert "Nada foi alterado." in words(page)
     assert words(page).count(said) == 2, "in the notice and on the page"
@@ -243,7 +255,7 @@ def test_an_answer_that_came_a_moment_too_late_changes_nothing(
         by_a_person(write)
         return False
 
-    monkeypatch.setattr(writes, "settle_undecided", too_late, raising=False)
+    monkeypatch.setattr(writes, "settle_undecided", too_late)
 
     given = answer(ana, write, "applied")
 
@@ -251,9 +263,7 @@ def test_an_answer_that_came_a_moment_too_late_changes_nothing(
     assert "Nada foi alterado. Bruno Lima respondeu em" in words(ana.get(f"/revisao/{write.id}"))
 
 
-def test_a_reader_sees_it_and_cannot_answer(
-    shop: Shop, write: StockWrite, login: Callable[..., Browser], settled: list[Any]
-) -> None:
+def test_a_reader_sees_it_and_cannot_answer(shop: Shop, write: StockWrite, login: Callable[..., Browser]) -> None:
     reader = login(make_user(shop.organization, role="reader"))
 
     page = reader.get(f"/revisao/{write.id}")
@@ -263,7 +273,7 @@ def test_a_reader_sees_it_and_cannot_answer(
     assert 'name="reading"' not in page.text
     assert ">Ver<span" in reader.get("/revisao").text
     assert answer(reader, write, "applied").status_code == 403
-    assert settled == []
+    assert fresh(write).evidence == "smaller_pool"
 
 
 def test_what_was_never_in_doubt_has_no_such_page(ana: Browser, shop: Shop) -> None:
@@ -271,7 +281,9 @@ def test_what_was_never_in_doubt_has_no_such_page(ana: Browser, shop: Shop) -> N
 
     for write in (make_write(cell, 1), make_write(cell, 1, evidence="chain"), make_write(cell, 1, state="unknown")):
         assert ana.get(f"/revisao/{write.id}").status_code == 404
-    assert ana.get("/revisao/" + "0" * 32).status_code == 404
+    for nobodys in ("0" * 32, "x", "%00", "vivo2"):
+        assert ana.get(f"/revisao/{nobodys}").status_code == 404
+    assert ana.get("/revisao?sku=%00&antes=%00").status_code == 200
 
 
 def test_many_come_in_pages_the_newest_first(ana: Browser, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,19 +407,3 @@ def test_it_shows_nothing_of_others(write: StockWrite, login: Callable[..., Brow
         assert stranger.get(path).status_code == 404
     assert answer(stranger, write, "applied").status_code == 404
     assert fresh(write).evidence == "smaller_pool"
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, str | None]]:
-    """The answers that were passed on."""
-    given: list[tuple[str, bool, str | None]] = []
-
-    def settle_undecided(write: StockWrite, is_applied: bool, user: User | None) -> bool:
-        given.append((write.id, is_applied, user.id if user else None))
-        StockWrite.update(evidence="person", decided_by=user, decided_at=utcnow()).where(
-            StockWrite.id == write.id
-        ).execute()
-        return True
-
-    monkeypatch.setattr(writes, "settle_undecided", settle_undecided, raising=False)
-    return given

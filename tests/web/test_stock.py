@@ -218,7 +218,7 @@ def test_how_a_lost_answer_was_settled_is_told(ana: Browser, shop: Shop) -> None
 
     assert "Resposta perdida; confirmado por Ana Souza." in page
     assert "Resposta perdida; dado como não aplicado pelo saldo." in page
-    assert "Resposta perdida; confirmado pelos avisos do Bling." in page
+    assert "Resposta perdida; confirmado pelos avisos de antes e de depois." in page
 
 
 def test_the_page_is_sent_again_only_when_it_would_look_different(ana: Browser, shop: Shop) -> None:

@@ -40,6 +40,7 @@ class Played:
     movements: int
     writes: int
     reviews: int
+    untellable: int
     virtual_s: float
     broken: tuple[str, ...]
 
@@ -64,7 +65,8 @@ def main() -> int:
                 )
     for profile, total in sorted(totals.items()):
         print(
-            f"{profile:9} {total['seeds']:5} seeds, {total['failed']} wrong, {total['reviews']} in review;"
+            f"{profile:9} {total['seeds']:5} seeds, {total['failed']} wrong, {total['reviews']} in review,"
+            f" {total['untellable']} beyond telling;"
             f" {total['movements']} movements, {total['writes']} writes, {total['virtual_s'] / 3600:.1f} virtual hours;"
             f" {1000 * total['cpu_ms'] / max(1, total['steps']) / 1000:.2f} ms a step"
         )
@@ -80,6 +82,7 @@ def _count(total: Counter[str], played: Played) -> None:
         steps=played.job.steps,
         failed=bool(played.broken),
         reviews=played.reviews,
+        untellable=played.untellable,
         movements=played.movements,
         writes=played.writes,
         virtual_s=round(played.virtual_s),
@@ -107,7 +110,14 @@ def _play_job(job: Job) -> Played:
     if path := os.environ.get("SIMULATION_LOG"):
         Path(path, f"{job.seed}-{job.profile}.txt").write_text("\n".join([*outcome.lines, *outcome.broken]))
     return Played(
-        job, cpu_s, outcome.movements, outcome.writes, outcome.reviews, outcome.virtual_s, tuple(outcome.broken)
+        job,
+        cpu_s,
+        outcome.movements,
+        outcome.writes,
+        outcome.reviews,
+        outcome.untellable,
+        outcome.virtual_s,
+        tuple(outcome.broken),
     )
 
 

@@ -11,6 +11,8 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from core.quantity import from_millionths
+from models import StockWrite
+from services import writes
 from tests.stateful.simulation.plot import Place, Rule
 from tests.stateful.simulation.wire import Request
 from tests.stateful.simulation.world import World
@@ -29,6 +31,12 @@ class Oracle:
         self.reviews = 0
         self.writes = 0
         self._read_ok_ms: dict[str, int] = {}
+        #: Whether Bling applied a write, by its id.
+        self._applied: dict[str, bool] = {}
+        self._called_ms: dict[str, int] = {}
+        #: SKUs with a write that a movement of the same size, during the call, was taken for.
+        self.untellable: set[str] = set()
+        self._newest = 0
         world.watchers.append(self.see)
 
     def see(self, request: Request) -> None:
@@ -49,6 +57,7 @@ class Oracle:
         place = world.places[body["deposito"]["id"]]
         sku = world.bling.world.products[body["produto"]["id"]].sku
         operation, quantity = body["operacao"], Decimal(body["quantidade"])
+        self._note_truth(body)
         words = f"{sku} {place[0]}/{place[1]}: write {operation} {quantity:f} {request.outcome}"
         world.happened.append(words)
         plot = world.plot
@@ -59,6 +68,28 @@ class Oracle:
             self.broken.append(f"{words}: a write that is not relative")
         if place in plot.targets and operation == "E":
             self._judge_raise(words, body)
+
+    def _note_truth(self, body: dict[str, Any]) -> None:
+        """What only Bling knows: whether this call left a movement behind."""
+        newest = next(reversed(self.world.bling.world.movements), 0)
+        rows = self._rows(
+            "SELECT w.id FROM stock_write w JOIN deposit d ON d.id = w.deposit_id JOIN product p ON p.id = w.product_id"
+            " WHERE d.bling_id = ? AND p.bling_id = ? AND w.state IN ('sending', 'unknown')",
+            body["deposito"]["id"],
+            body["produto"]["id"],
+        )
+        for (write_id,) in rows:
+            is_ours = newest > self._newest and self.world.bling.world.movements[newest].origin == "api"
+            self._applied[write_id] = is_ours
+            self._called_ms[write_id] = self.world.clock.ms
+        self._newest = newest
+
+    def decide(self) -> bool:
+        """A person looks into Bling and says what became of each write that nothing settled. False: there is none."""
+        waiting = self._rows("SELECT id FROM stock_write WHERE evidence = 'smaller_pool' ORDER BY id")
+        for (write_id,) in waiting:
+            writes.settle_undecided(StockWrite.get_by_id(write_id), self._applied.get(write_id, False), None)
+        return bool(waiting)
 
     def _judge_raise(self, words: str, body: dict[str, Any]) -> None:
         """A target may be raised only by a plan that has read all sources: one that is down was read by none."""
@@ -80,7 +111,10 @@ class Oracle:
 
     def judge(self) -> None:
         """All promises about a world at rest."""
+        self._judge_judgements()
         for sku in self.world.plot.skus:
+            if sku in self.untellable:
+                continue
             in_doubt = self._in_doubt(sku)
             if in_doubt:
                 self.reviews += 1
@@ -97,7 +131,7 @@ class Oracle:
     def _in_doubt(self, sku: str) -> bool:
         rows = self._rows(
             "SELECT 1 FROM stock_write w JOIN product p ON p.id = w.product_id"
-            " WHERE p.sku = ? AND w.state IN ('sending', 'unknown')",
+            " WHERE p.sku = ? AND (w.state IN ('sending', 'unknown') OR w.evidence = 'smaller_pool')",
             sku,
         )
         return bool(rows)
@@ -125,6 +159,36 @@ class Oracle:
             for place, rule in zip(plot.targets, plot.rules, strict=True)
         }
 
+    def _judge_judgements(self) -> None:
+        """What was settled without an answer is what Bling knows, unless it waits for a person."""
+        rows = self._rows(
+            "SELECT w.id, w.state, w.evidence, p.sku, w.quantity, d.bling_id, w.sent_at, w.ended_at - w.sent_at"
+            " FROM stock_write w"
+            " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
+            " WHERE w.evidence NOT IN ('smaller_pool', 'either') ORDER BY w.id"
+        )
+        for write_id, state, evidence, sku, millionths, deposit, sent_ms, took_ms in rows:
+            if self._applied.get(write_id, False) == (state == "confirmed"):
+                continue
+            quantity = from_millionths(millionths)
+            at_ms = self._called_ms.get(write_id, sent_ms)
+            if evidence == "event" and self._has_twin(sku, deposit, quantity, at_ms, took_ms + 300):
+                self.untellable.add(sku)
+                continue
+            words = f"{quantity:f} settled as {state} by {evidence}"
+            self.broken.append(f"{sku}: a write of {words}, which is not what happened")
+
+    def _has_twin(self, sku: str, deposit: int, quantity: Decimal, at_ms: int, within_ms: int) -> bool:
+        """Whether somebody else moved exactly as much there at that time: nobody can tell the two apart."""
+        return any(
+            movement.sku == sku
+            and movement.deposit_id == deposit
+            and movement.origin != "api"
+            and movement.after - movement.before == quantity
+            and abs(movement.at * 1000 - at_ms) <= within_ms
+            for movement in self.world.bling.world.movements.values()
+        )
+
     def _judge_sums(self, sku: str) -> None:
         world, plot = self.world, self.world.plot
         if plot.mode == "sum":
@@ -141,6 +205,10 @@ class Oracle:
             is_ = self.world.physical(sku, place)
             if is_ > expected:
                 self.broken.append(f"{sku} {place[0]}/{place[1]}: in doubt and {is_:f} there, more than {expected:f}")
+        if self.world.plot.mode == "sum":
+            held = sum((self.world.physical(sku, place) for place in self.world.plot.sources), ZERO)
+            if held > self.pool(sku):
+                self.broken.append(f"{sku}: in doubt, and the sources hold {held:f}, more than {self.pool(sku):f}")
 
     def _judge_books(self, sku: str) -> None:
         rows = self._rows(

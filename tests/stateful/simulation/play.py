@@ -24,6 +24,7 @@ class Outcome:
     lines: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     reviews: int = 0
+    untellable: int = 0
     movements: int = 0
     virtual_s: float = 0.0
     writes: int = 0
@@ -64,6 +65,7 @@ def _play(plot: Plot, actions_of: Callable[[World], Iterable[Action]]) -> Outcom
             _end(world, oracle, outcome)
         outcome.broken = [*oracle.broken, *errors, *(repr(error) for error in world.loom.failures)]
         outcome.reviews, outcome.writes = oracle.reviews, oracle.writes
+        outcome.untellable = len(oracle.untellable)
         outcome.virtual_s = world.clock.passed_s
         outcome.movements = len(world.bling.world.movements)
     return outcome
@@ -84,6 +86,9 @@ def _end(world: World, oracle: Oracle, outcome: Outcome) -> None:
         oracle.broken.append(f"it does not come to rest: {stuck}")
     outcome.lines.append(f"{world.clock.passed_s:9.3f} everything has settled")
     oracle.judge()
+    if oracle.decide():
+        world.settle()
+        oracle.judge()
     written = oracle.writes
     world.clock.ms += QUIET_S * 1000
     world.do({"do": "reconcile", "luck": 0})

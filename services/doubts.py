@@ -1,0 +1,135 @@
+"""Settling writes of unknown outcome: the judgement is core/doubt.py's, the rows are here.
+
+A write in doubt blocks its cell. As soon as evidence settles it, the books follow and the rest is decided as ever; what
+stays undecidable is settled by the reading with the smaller pool, and put before a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from clock import utcnow
+from core.doubt import FALLIBLE, DoubtfulWrite, Judgement, Outcome, Proof, is_own_event, judge_outcome, smaller_pool
+from core.facts import Seen
+from core.intents import WriteState
+from db import database
+from models import Cell, Pool, StockGroup, StockWrite
+from services.dirty import Claim, hold
+from services.frames import ECHO_MEMORY, CellFrame, Readings, book_of, own_write, stock_fact
+from services.writes import ABANDONED, confirm, deny, heed, moves_pool
+
+# A process that dies with a call under way has hardly ever just been stopped before it: the call left at once.
+LEFT_WITHIN = timedelta(seconds=2)
+
+
+def settle_doubts(claim: Claim, cells: Iterable[CellFrame], readings: Readings, window: timedelta) -> dict[str, Proof]:
+    """Settle what the events and what was just read allow; returns what settled it by cell id, {} when nothing was.
+
+    :raise LeaseLost: the SKU is no longer ours, and nothing was settled.
+    """
+    judged = [(write, cell, _judge(write, cell, readings, window)) for write, cell in _in_doubt(cells)]
+    settled = [one for one in judged if one[2].outcome is not Outcome.OPEN]
+    if not settled:
+        return {}
+    with database.atomic():
+        hold(claim)
+        return {write.cell_id: _settle(write, cell, judgement, readings) for write, cell, judgement in settled}
+
+
+def doubt_over_at(cells: Iterable[CellFrame], readings: Readings, window: timedelta, now: datetime) -> datetime | None:
+    """When what Bling shows may next say what became of a write in doubt; None when there is nothing to wait for.
+
+    A cell that cannot be read then either waits for its account, as all that is unread does.
+    """
+    moments = [
+        over_at
+        for write, cell in _in_doubt(cells)
+        if (over_at := write.ended_at + window) > now
+        or (cell.problem is None and isinstance(readings.get((cell.product.id, cell.deposit.id)), Seen))
+    ]
+    return min(moments, default=None)
+
+
+def _in_doubt(cells: Iterable[CellFrame]) -> list[tuple[StockWrite, CellFrame]]:
+    """Writes of unknown outcome, each with the cell whose books it is in."""
+    found: dict[str, tuple[StockWrite, CellFrame]] = {}
+    for cell in cells:
+        write = cell.open_write
+        is_own = write is not None and cell.row is not None and write.cell_id == cell.row.id
+        if is_own and write.state == WriteState.UNKNOWN:
+            found.setdefault(write.id, (write, cell))
+    return list(found.values())
+
+
+def heed_late_events(claim: Claim, cells: Iterable[CellFrame]) -> bool:
+    """Take notice of writes' own events that came after the writes were settled without them. True: books changed.
+
+    :raise LeaseLost: the SKU is no longer ours, and nothing was changed.
+    """
+    told = {cell.row.id: cell for cell in cells if cell.row is not None and cell.events}
+    if not told:
+        return False
+    recent = StockWrite.select().where(
+        StockWrite.cell_id.in_(list(told))
+        & StockWrite.state.in_((WriteState.CONFIRMED, WriteState.CANCELLED))
+        & StockWrite.evidence.in_(FALLIBLE)
+        & (StockWrite.ended_at > utcnow() - ECHO_MEMORY)
+    )
+    own = [write for write in recent if _has_own_event(write, told[write.cell_id]) and _is_news(write)]
+    if not own:
+        return False
+    with database.atomic():
+        hold(claim)
+        for write in own:
+            heed(write, Proof.EVENT, is_applied=True)
+    return True
+
+
+def _is_news(write: StockWrite) -> bool:
+    return bool(write.state == WriteState.CANCELLED or write.evidence == Proof.SMALLER_POOL)
+
+
+def _has_own_event(write: StockWrite, cell: CellFrame) -> bool:
+    facts = [fact for event in cell.events if (fact := stock_fact(event)) is not None]
+    echoed = [(one.quantity, one.before + one.quantity) for one in cell.writes if one.id != write.id]
+    return any(
+        is_own_event(_doubtful_write(write), fact) and (fact.quantity, fact.after) not in echoed for fact in facts
+    )
+
+
+def _doubtful_write(write: StockWrite) -> DoubtfulWrite:
+    likely_until = write.sent_at + LEFT_WITHIN if write.error == ABANDONED else None
+    return DoubtfulWrite(write.quantity, write.sent_at, write.ended_at, likely_until)
+
+
+def _judge(write: StockWrite, cell: CellFrame, readings: Readings, window: timedelta) -> Judgement:
+    book = book_of(cell)
+    if book is None:
+        return Judgement(Outcome.OPEN)
+    reading = readings.get((cell.product.id, cell.deposit.id))
+    confirmed = [own_write(one) for one in cell.writes if one.ended_at >= book.read_at]
+    facts = [fact for event in cell.events if (fact := stock_fact(event)) is not None]
+    seen = reading if isinstance(reading, Seen) and cell.problem is None else None
+    return judge_outcome(_doubtful_write(write), book.accounted, facts, confirmed, seen, window)
+
+
+def _settle(write: StockWrite, cell: CellFrame, judgement: Judgement, readings: Readings) -> Proof:
+    outcome, proof = judgement.outcome, judgement.proof or Proof.SMALLER_POOL
+    told: dict[str, object] = {}
+    reading = readings.get((cell.product.id, cell.deposit.id))
+    if isinstance(reading, Seen):
+        told |= {"found": reading.physical, "found_at": reading.at}
+    if outcome is Outcome.UNDECIDABLE:
+        outcome = smaller_pool(write.quantity)
+        proof = Proof.SMALLER_POOL if _matters(write) else Proof.EITHER
+    if outcome is Outcome.APPLIED:
+        confirm(write, ended_at=write.ended_at, evidence=proof, **told)
+    else:
+        deny(write, evidence=proof, **told)
+    return proof
+
+
+def _matters(write: StockWrite) -> bool:
+    cell = Cell.select(Cell, Pool, StockGroup).join(Pool).join(StockGroup).where(Cell.id == write.cell_id).get()
+    return moves_pool(write, cell)
