@@ -405,7 +405,7 @@ class TestWhenAnEventHappened:
         assert start == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
         assert end == start + timedelta(milliseconds=1)
 
-    @given(st.datetimes(timezones=st.just(UTC), max_value=datetime.max - timedelta(days=1)))
+    @given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year < 9999))
     def test_its_date_tells_the_second_where_the_id_tells_nothing(self, moment: datetime) -> None:
         for nameless in (None, "evt-1"):
             start, end = told_span(nameless, moment)
