@@ -43,7 +43,7 @@ def find_chain(
         came[state] = (origin, foreign)
         level, taken, applied = state
         if level == goal and applied == len(writes) and (taken == len(events) or not whole) and (taken or whole):
-            best = state if best is None or taken > best[1] else best
+            best = max(best or state, state)
             if taken == len(events):
                 break
         todo.extend((following, state, told) for following, told in _steps(state, events, writes))

@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from core.chain import find_chain
 from core.facts import ZERO, OwnWrite, Seen, StockFact
+from core.quantity import total
 
 # An event of the write's size that Bling dates into the call is the write's own, give or take what clocks and queues
 # inside Bling take...
@@ -110,7 +111,7 @@ def judge_outcome(
     own = next((e for e in events if is_own_event(write, e) and not _is_echo(e, confirmed)), None)
     if own is not None:
         return Judgement(Outcome.APPLIED, Proof.EVENT, own.id)
-    start = accounted - sum((one.quantity for one in confirmed), ZERO)
+    start = accounted - total(one.quantity for one in confirmed)
     for number, event in enumerate(events):
         if event.before is None or not _is_after(event, write):
             continue
@@ -164,7 +165,7 @@ def _leads(
     `level`, as long as they link up to it.
     """
     early = next((n for n, event in enumerate(events) if not _is_before(event, write)), len(events))
-    late = next((n for n in range(early, len(events)) if _is_after(events[n], write)), len(events))
+    late = next((n for n, event in enumerate(events) if _is_after(event, write)), len(events))
     for skipped in range(early + 1):
         for step in range(early, late + 1):
             before, rest = events[skipped:step], events[step:]
@@ -188,7 +189,7 @@ def _candidates(
     found = {level - quantity}
     if rest and rest[0].before is not None:
         found.add(rest[0].before - quantity)
-    found.add(before[-1].after if before else start + sum((one.quantity for one in confirmed), ZERO))
+    found.add(before[-1].after if before else start + total(one.quantity for one in confirmed))
     return found
 
 

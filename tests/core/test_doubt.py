@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -90,6 +91,7 @@ def test_an_event_of_another_size_or_of_no_known_moment_is_not_its_own() -> None
     assert not is_own_event(DECREASE, told(-3, 7, 1))
     assert not is_own_event(DECREASE, told(None, 8, 1))
     assert not is_own_event(DECREASE, undated)
+    assert not is_own_event(DECREASE, replace(undated, told_from=NOON))
 
 
 def test_the_event_of_a_write_before_it_is_not_its_own() -> None:
@@ -107,6 +109,29 @@ def test_the_first_movement_after_it_tells_what_was_there_before() -> None:
     assert judge(None, told(-5, 4, 5)) == Judgement(OPEN)
     assert judge(None, told(-5, 3, 4)) == Judgement(OPEN), "so close to the call that it may have been before it"
     assert judge(None, told(None, 4, 5), told(-1, 3, 6)) == Judgement(OPEN), "a count tells nothing of before"
+
+
+def test_the_first_movement_after_it_tells_whatever_was_before_the_call() -> None:
+    assert judge(None, told(-4, 6, -60), told(-5, -1, 5)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(None, told(-4, 6, -60), told(-5, 1, 5)) == Judgement(NOT_APPLIED, Proof.CHAIN)
+
+
+def test_it_is_looked_for_neither_before_what_was_before_the_call_nor_after_what_was_after() -> None:
+    assert judge(4, told(-4, 4, -60)).outcome is UNDECIDABLE
+    assert judge(6, told(None, 8, 5)).outcome is UNDECIDABLE
+
+
+def test_a_count_close_to_the_call_hides_it() -> None:
+    assert judge(8, told(-3, 7, 1), told(None, 8, 1.5)).outcome is UNDECIDABLE
+    assert judge(8, told(None, 8, 5), confirmed=[own("w0", -1, 11)]).outcome is UNDECIDABLE
+
+
+def test_a_write_whose_event_was_lost_may_have_come_between() -> None:
+    lost, sale = own("w0", -1, 8), told(-3, 8, 0.5)
+
+    assert judge(5, sale, confirmed=[lost]) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(7, sale, confirmed=[lost]) == Judgement(NOT_APPLIED, Proof.CHAIN)
+    assert judge(4, sale, told(-1, 4, 1.5), confirmed=[lost]) == Judgement(APPLIED, Proof.CHAIN)
 
 
 def test_what_happened_during_the_call_stands_before_or_after_it() -> None:
@@ -141,6 +166,12 @@ def test_events_that_came_late_may_tell_of_what_is_explained_already() -> None:
     assert judge(7, known, told(-3, 7, 5)) == Judgement(NOT_APPLIED, Proof.CHAIN)
 
 
+def test_an_event_that_may_be_of_the_call_itself_is_not_explained_already() -> None:
+    assert judge(8, told(-4, 10, -2.002)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(8, told(-4, 10, -2.001)).outcome is UNDECIDABLE
+    assert judge(8, told(-4, 10, 0.5)).outcome is UNDECIDABLE
+
+
 def test_events_before_the_call_may_be_unexplained_so_far() -> None:
     unknown = told(-4, 6, -60)
 
@@ -153,6 +184,8 @@ def test_what_happened_after_the_reading_does_not_matter_to_it() -> None:
 
     assert judge(8, told(None, 5, 13), later) == Judgement(APPLIED, Proof.LEVEL)
     assert judge(10, told(-1, 4, 6), later).outcome is UNDECIDABLE
+    assert judge(8, told(None, 8, 12)).outcome is UNDECIDABLE, "what is of its own moment does"
+    assert judge(8, told(None, 8, 12.001)) == Judgement(APPLIED, Proof.LEVEL)
 
 
 def test_a_reading_may_be_older_than_the_last_events_that_link_up() -> None:
@@ -169,6 +202,7 @@ def test_undated_events_may_be_anywhere() -> None:
 def test_which_reading_makes_the_pool_smaller() -> None:
     assert smaller_pool(D(2)) is APPLIED
     assert smaller_pool(D(-2)) is NOT_APPLIED
+    assert smaller_pool(D(0)) is NOT_APPLIED
 
 
 @st.composite
