@@ -180,6 +180,7 @@ CREATE INDEX IF NOT EXISTS pool_sku ON pool (organization_id, sku);
 -- changed_at: its last known change, ours or somebody else's; the settle window counts from it.
 -- put_off, put_off_until: a difference seen by the last look that may be an old balance, and when it is looked at again.
 -- doubt: what the last look took off the pool for it, or for a write of unknown outcome; never positive.
+-- reserved_at, reserved_before: when the reservations last changed, and what they were before.
 -- left_at: since when its product or deposit is out of the pool. The row stays for its history; what its books say is
 -- over, and when it comes back it starts with the balance found then.
 CREATE TABLE IF NOT EXISTS cell (
@@ -200,6 +201,8 @@ CREATE TABLE IF NOT EXISTS cell (
     put_off_until BIGINT,
     doubt BIGINT,
     left_at BIGINT,
+    reserved_at BIGINT,
+    reserved_before BIGINT,
     UNIQUE (pool_id, product_id, deposit_id)
 );
 CREATE INDEX IF NOT EXISTS cell_place ON cell (product_id, deposit_id);

@@ -56,12 +56,19 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What is already explained: `accounted` physical units, reading accepted at `read_at`, last change known."""
+    """What is already explained: `accounted` physical units, reading accepted at `read_at`, last change known.
+
+    `reserved_at`: when the reservations last changed, from `reserved_before`. `passed`: balances that the cell had
+    before movements of others that were booked within the settle window.
+    """
 
     accounted: Decimal
     reserved: Decimal
     read_at: datetime
     changed_at: datetime | None
+    reserved_at: datetime | None = None
+    reserved_before: Decimal | None = None
+    passed: tuple[Decimal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

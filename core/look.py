@@ -52,9 +52,11 @@ def look_at_cell(
     writes: Sequence[OwnWrite],
     open_write: OpenWrite | None,
     window: timedelta,
+    told_reserved: Decimal | None = None,
 ) -> Look:
     """Compare the books with what was read. `events`: pending ones, sorted by event id; `writes`: our confirmed ones.
 
+    `told_reserved`: what the newest event about reservations says of them.
     Without a book, what is there becomes the baseline: it was there before us and is no movement. Another group may
     have a write of unknown outcome there, and that blocks the place for this one as well.
     """
@@ -64,18 +66,18 @@ def look_at_cell(
         )
         return _with_newest_event(baseline, seen, events, None, window)
     difference = seen.physical - book.accounted
+    reserved, reserved_again_at = _reserved(book, seen, events, window, told_reserved)
     if open_write is not None:
-        return _blocked(book, seen, difference, open_write)
+        return replace(_blocked(book, seen, difference, open_write, writes, window), reserved=reserved)
     since = [write for write in writes if write.ended_at >= book.read_at]
     start = book.accounted - total(write.quantity for write in since)
     if difference == ZERO:
-        calm = Look(accounted=book.accounted, reserved=seen.reserved)
-        return _with_newest_event(calm, seen, events, (start, since), window)
+        calm = Look(accounted=book.accounted, reserved=reserved)
+        return _until(reserved_again_at, _with_newest_event(calm, seen, events, (start, since), window))
     chain = find_chain(start, seen.physical, events, since)
     opens_at = None if book.changed_at is None else book.changed_at + window
     if chain is None and opens_at is not None and seen.at < opens_at:
-        stale = any(seen.physical == write.before for write in writes if write.ended_at + window > seen.at)
-        doubt = ZERO if stale else min(ZERO, difference)
+        doubt = ZERO if _is_passed(book, seen, writes, window) else min(ZERO, difference)
         return Look(
             accounted=book.accounted,
             # A balance that may be old tells of reservations that may be old: fewer of them must not raise the pool.
@@ -87,14 +89,47 @@ def look_at_cell(
         )
     found = Look(
         accounted=seen.physical,
-        reserved=seen.reserved,
+        # What links up to the last reading is newer than it, reservations included.
+        reserved=reserved if chain is None else seen.reserved,
         movement=difference,
         evidence=Evidence.LEVEL if chain is None else Evidence.CHAIN,
         used=() if chain is None else chain.foreign,
         done=() if chain is None else chain.used,
     )
     left = [event for event in events if event.id not in found.done]
-    return _with_newest_event(found, seen, left, None, window)
+    return _until(reserved_again_at if chain is None else None, _with_newest_event(found, seen, left, None, window))
+
+
+def _reserved(
+    book: Book, seen: Seen, events: Sequence[StockFact], window: timedelta, told: Decimal | None
+) -> tuple[Decimal, datetime | None]:
+    """The reservations that count, and when to look again where those that were read may be old.
+
+    Within the window of their last change fewer of them must not raise the pool, and as many as before that change
+    tell nothing: both may be from before it, unless the newest event says so.
+    """
+    over_at = None if book.reserved_at is None else book.reserved_at + window
+    if over_at is None or seen.at >= over_at or seen.reserved == book.reserved:
+        return seen.reserved, None
+    newest = [event.reserved for event in events if event.reserved is not None][-1:]
+    if seen.reserved in (told, *newest):
+        return seen.reserved, None
+    if seen.reserved < book.reserved or seen.reserved == book.reserved_before:
+        return book.reserved, over_at
+    return seen.reserved, None
+
+
+def _until(again_at: datetime | None, look: Look) -> Look:
+    """The same, looked at again by then, whatever events say."""
+    if again_at is None:
+        return look
+    return replace(look, again_at=min(again_at, look.again_at or again_at), must_look=True)
+
+
+def _is_passed(book: Book, seen: Seen, writes: Sequence[OwnWrite], window: timedelta) -> bool:
+    """Whether what was read is a balance that the cell had a moment ago: before a write of ours, or a movement."""
+    ours = any(seen.physical == write.before for write in writes if write.ended_at + window > seen.at)
+    return ours or seen.physical in book.passed
 
 
 def baseline_due(
@@ -113,10 +148,18 @@ def baseline_due(
     return over_at if moments and seen.at < over_at else None
 
 
-def _blocked(book: Book, seen: Seen, difference: Decimal, open_write: OpenWrite) -> Look:
+def _blocked(
+    book: Book,
+    seen: Seen,
+    difference: Decimal,
+    open_write: OpenWrite,
+    writes: Sequence[OwnWrite],
+    window: timedelta,
+) -> Look:
     """A cell with a write whose outcome is unknown: nothing is booked, and the smaller of the two readings counts."""
     readings = (difference, difference - open_write.quantity)
-    doubt = ZERO if ZERO in readings else min(ZERO, *readings)
+    is_known = ZERO in readings or _is_passed(book, seen, writes, window)
+    doubt = ZERO if is_known else min(ZERO, *readings)
     return Look(accounted=book.accounted, reserved=seen.reserved, doubt=doubt, is_blocked=True)
 
 

@@ -38,7 +38,7 @@ class CellInput:
     `key` names it; `position` orders it inside its role; `write_back_position` is its place among the sources that
     the merchant chose to take movements of targets. `seen` None: it could not be read, for the reason `unread`.
     `refused`: Bling said no to a write there and nobody has looked into it since. `written_at`: when a write of ours
-    last ended there, of whichever pool.
+    last ended there, of whichever pool. `told_reserved`: what the newest event about reservations says of them.
     """
 
     key: str
@@ -55,6 +55,7 @@ class CellInput:
     open_write: OpenWrite | None = None
     refused: bool = False
     written_at: datetime | None = None
+    told_reserved: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ def _joins_at(cell: CellInput, window: timedelta) -> datetime | None:
 
 
 def _look(pool: PoolInput, cell: CellInput, seen: Seen) -> Look:
-    look = look_at_cell(cell.book, seen, cell.events, cell.writes, cell.open_write, pool.window)
+    look = look_at_cell(cell.book, seen, cell.events, cell.writes, cell.open_write, pool.window, cell.told_reserved)
     if cell.role is Role.SOURCE or pool.target_movements is not TargetMovements.OVERWRITE:
         return look
     # What moves on this target is nobody's stock, so it does not make the pool smaller while it is put off either. Its

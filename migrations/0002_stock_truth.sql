@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS item_drop (
 );
 -- Cells whose product or deposit left the pool: their history stays, their books are over.
 ALTER TABLE cell ADD COLUMN left_at BIGINT;
+-- Reservations have a settle window of their own.
+ALTER TABLE cell ADD COLUMN reserved_at BIGINT;
+ALTER TABLE cell ADD COLUMN reserved_before BIGINT;
 -- What a SKU looks like, so that look-alikes are found without reading every product; filled in by the next refresh.
 ALTER TABLE product ADD COLUMN sku_key TEXT;
 CREATE INDEX IF NOT EXISTS product_sku_key ON product (organization_id, sku_key);

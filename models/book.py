@@ -43,6 +43,8 @@ class Cell(Table):
     put_off_until = MomentField(null=True)
     doubt = QuantityField(null=True)
     left_at = MomentField(null=True)
+    reserved_at = MomentField(null=True)
+    reserved_before = QuantityField(null=True)
 
     class Meta:
         indexes = ((("pool", "product", "deposit"), True), (("product", "deposit"), False))

@@ -39,8 +39,8 @@ from models import (
 )
 from services.bling_clients import client_for, explain, note_failure
 from services.dirty import LEASE
-from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input, skus_of
-from services.reading import ClientFor, settle_window
+from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input, settle_window, skus_of
+from services.reading import ClientFor
 from services.runs import start_first_run
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,8 @@ from models import Event, EventState, Run, RunItem
 from services.departures import give_up_departed
 from services.dirty import Claim
 from services.entries import Decision
-from services.frames import CellFrame, PoolFrame, load_frames
+from services.frames import CellFrame, PoolFrame, load_frames, settle_window
 from services.group_books import release_orphans
-from services.reading import settle_window
 from services.recording import Recorded
 from services.undoing import Task, load_tasks
 from services.writes import Sent, doubt_abandoned

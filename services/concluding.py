@@ -17,7 +17,8 @@ from services import undoing
 from services.cases import Case
 from services.dirty import hold, mark_dirty, release_done, release_until
 from services.entries import Decision
-from services.reading import PASSING, settle_window
+from services.frames import settle_window
+from services.reading import PASSING
 from services.runs import finish_run_if_over, skipped_status
 from services.writes import Sent
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import config
 from clock import utcnow
-from core.events import told_span
+from core.events import VIRTUAL_KIND, InvalidEvent, told_span, virtual_part
 from core.facts import (
     ZERO,
     BalanceKind,
@@ -38,6 +39,7 @@ from models import (
     Event,
     EventState,
     GroupDeposit,
+    Movement,
     Pool,
     Product,
     SkuOverride,
@@ -49,6 +51,13 @@ from models import (
 ECHO_MEMORY = timedelta(minutes=15)
 # Bling's clock and ours may differ by this much; an event that is older than that was late.
 CLOCK_SKEW = timedelta(minutes=2)
+
+
+def settle_window() -> timedelta:
+    """How long Bling may show an old balance after a change (W)."""
+    return timedelta(seconds=config.current().settle_window_s)
+
+
 _UNREACHED = {
     AccountState.PAUSED: Problem.PAUSED,
     AccountState.RECONNECT: Problem.RECONNECT,
@@ -61,7 +70,8 @@ class CellFrame:
     """One deposit of the group with the product that stands for the SKU there. `problem`: why it is not read.
 
     `earlier`: books of a time before the product or the deposit left the pool, when it has come back. They are no
-    measure for anything. `written_at`: when a write of ours at this place last ended, of whichever pool.
+    measure for anything. `written_at`: when a write of ours at this place last ended, of whichever pool. `passed`: its
+    balances before movements that were booked a moment ago. `told_reserved`: as the newest virtual event says.
     """
 
     member: GroupDeposit
@@ -76,6 +86,8 @@ class CellFrame:
     writes: list[StockWrite] = field(default_factory=list)
     open_write: StockWrite | None = None
     rule: TargetRule | None = None
+    passed: tuple[Decimal, ...] = ()
+    told_reserved: Decimal | None = None
 
     @property
     def key(self) -> str:
@@ -248,6 +260,7 @@ class _World:
         for cell in Cell.select().where(Cell.pool.in_(pool_ids)) if pool_ids else ():
             self.cells[cell.pool_id].append(cell)
         self._load_writes(now)
+        self._load_passed(now)
         self._load_events(organization_id, skus)
 
     def _load_writes(self, now: datetime) -> None:
@@ -274,6 +287,23 @@ class _World:
             self.recent_writes[write.cell_id].append(write)
             place = (write.product_id, write.deposit_id)
             self.written_at[place] = max(write.ended_at, self.written_at.get(place, write.ended_at))
+
+    def _load_passed(self, now: datetime) -> None:
+        """The balances before movements within the settle window; a cell that did not change within it has none."""
+        self.passed: dict[str, list[Decimal]] = defaultdict(list)
+        since = now - settle_window()
+        changed = [
+            cell.id
+            for cells in self.cells.values()
+            for cell in cells
+            if cell.changed_at is not None and cell.changed_at > since
+        ]
+        if changed:
+            booked = Movement.select(Movement.cell, Movement.before).where(
+                Movement.cell.in_(changed) & (Movement.booked_at > since)
+            )
+            for cell_id, before in booked.tuples():
+                self.passed[cell_id].append(before)
 
     def _load_events(self, organization_id: str, skus: Sequence[str]) -> None:
         self.events: dict[tuple[str, int], list[Event]] = defaultdict(list)
@@ -364,6 +394,8 @@ class _World:
                 events=[event for event in told if event.deposit_bling_id == deposit.bling_id],
                 writes=self.recent_writes.get(row.id, []) if row is not None else [],
                 open_write=self.open_writes.get((product.id, deposit.id)),
+                passed=tuple(self.passed.get(row.id, ())) if row is not None else (),
+                told_reserved=_told_reserved(told, deposit),
                 rule=target_rule(member, overrides) if member.role == Role.TARGET else None,
             )
         )
@@ -446,15 +478,16 @@ def _cell_input(cell: CellFrame, readings: Readings) -> CellInput:
         open_write=_open_write(cell),
         refused=cell.row is not None and cell.row.problem == Problem.REJECTED,
         written_at=cell.written_at,
+        told_reserved=cell.told_reserved,
     )
 
 
 def book_of(cell: CellFrame) -> Book | None:
-    return None if cell.row is None else book_of_row(cell.row)
+    return None if cell.row is None else book_of_row(cell.row, cell.passed)
 
 
-def book_of_row(row: Cell) -> Book:
-    return Book(row.accounted, row.reserved, row.read_at, row.changed_at)
+def book_of_row(row: Cell, passed: tuple[Decimal, ...] = ()) -> Book:
+    return Book(row.accounted, row.reserved, row.read_at, row.changed_at, row.reserved_at, row.reserved_before, passed)
 
 
 def _open_write(cell: CellFrame) -> OpenWrite | None:
@@ -493,6 +526,18 @@ def moment_of(event: Event) -> datetime:
     """When an event happened, by our clock: when it came, unless it says that it is older than clocks may differ."""
     told = event.happened_at
     return told if told is not None and event.received_at - told > CLOCK_SKEW else event.received_at
+
+
+def _told_reserved(told: Sequence[Event], deposit: Deposit) -> Decimal | None:
+    """What the newest event about reservations says is reserved in a deposit; None when none does."""
+    for event in reversed(told):
+        if event.deposit_bling_id is None and event.kind == VIRTUAL_KIND:
+            try:
+                balances = virtual_part(event.body).deposits.get(deposit.bling_id)
+            except InvalidEvent:
+                continue
+            return None if balances is None else balances[0] - balances[1]
+    return None
 
 
 def all_cells(frames: Iterable[PoolFrame]) -> list[CellFrame]:

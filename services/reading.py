@@ -9,10 +9,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import timedelta
 from decimal import Decimal
 
-import config
 import queues
 from bling.client import NEGATIVE, POSITIVE, BlingClient
 from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted, Unavailable
@@ -33,11 +31,6 @@ log = logging.getLogger(__name__)
 ClientFor = Callable[[Account], BlingClient]
 # Reasons that pass by themselves: the SKU is looked at again soon. The others wait for a person.
 PASSING = frozenset({Problem.UNREADABLE, "quota"})
-
-
-def settle_window() -> timedelta:
-    """How long Bling may show an old balance after a change (W)."""
-    return timedelta(seconds=config.current().settle_window_s)
 
 
 def read_balances(

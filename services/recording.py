@@ -184,6 +184,8 @@ def baseline_of(look: Look, now: datetime) -> dict[str, object]:
         "baseline_at": now,
         "read_at": now,
         "changed_at": None,
+        "reserved_at": None,
+        "reserved_before": None,
         "problem": None,
         "left_at": None,
     }
@@ -200,6 +202,8 @@ def _keep_cell(cell: CellFrame, row: Cell, look: Look | None, held: str | None, 
         changes |= {"accounted": look.accounted, "read_at": now}
     if look.movement != ZERO:
         changes["changed_at"] = now
+    if look.reserved != row.reserved:
+        changes |= {"reserved_at": now, "reserved_before": row.reserved}
     is_as_read = (Cell.accounted == row.accounted) & Cell.left_at.is_null()
     kept = Cell.update(changes).where((Cell.id == row.id) & is_as_read).execute()
     if kept != 1:

@@ -26,8 +26,8 @@ from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, l
 from services.doubts import doubt_over_at, heed_late_events, settle_doubts
 from services.echoes import close_if_echo
 from services.entries import Decision
-from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input
-from services.reading import PASSING, ClientFor, read_balances, settle_window
+from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input, settle_window
+from services.reading import PASSING, ClientFor, read_balances
 from services.recording import BooksMoved, close_events, record
 from services.writes import send_write
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -291,3 +292,71 @@ def test_a_window_of_zero_puts_nothing_off() -> None:
     found = look_at_cell(book(10, changed_at=NOON), Seen(D(8), D(0), NOON), [], [], None, timedelta(0))
 
     assert found.movement == -2
+
+
+# Reservations may be old, too
+
+
+def reserving(reserved: int, before: int, changed_ago: float) -> Book:
+    """A cell of 10 whose reservations changed from `before` to `reserved` so many seconds ago."""
+    return Book(D(10), D(reserved), ago(60), None, ago(changed_ago), D(before))
+
+
+def test_reservations_that_may_be_old_never_raise_the_pool() -> None:
+    look = look_at_cell(reserving(3, 0, 2), Seen(D(10), D(0), NOON), (), (), None, WINDOW)
+
+    assert (look.reserved, look.again_at, look.must_look) == (3, ago(2) + WINDOW, True)
+    assert look.is_settled
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_fewer_reservations_count_once_they_cannot_be_old(seen: int) -> None:
+    book = reserving(3, 0, 10)
+
+    assert look_at_cell(book, Seen(D(10), D(seen), NOON), (), (), None, WINDOW).reserved == seen
+
+
+def test_an_event_says_that_fewer_reservations_are_new() -> None:
+    book, seen = reserving(3, 0, 2), Seen(D(10), D(0), NOON)
+    posted = fact("e1", -3, 10, ago(1), reserved=0)
+
+    assert look_at_cell(book, seen, (), (), None, WINDOW, told_reserved=D(0)).reserved == 0
+    assert look_at_cell(book, seen, [posted], (), None, WINDOW).reserved == 0
+    assert look_at_cell(book, seen, [replace(posted, reserved=D(1))], (), None, WINDOW).reserved == 3
+    assert look_at_cell(book, seen, [replace(posted, reserved=None)], (), None, WINDOW).reserved == 3
+
+
+def test_more_reservations_count_at_once_unless_they_were_there_a_moment_ago() -> None:
+    book = reserving(1, 4, 2)
+
+    assert look_at_cell(book, Seen(D(10), D(2), NOON), (), (), None, WINDOW).reserved == 2
+    assert look_at_cell(book, Seen(D(10), D(4), NOON), (), (), None, WINDOW).reserved == 1
+
+
+def test_a_movement_seen_in_the_balance_alone_leaves_reservations_that_may_be_old() -> None:
+    look = look_at_cell(reserving(3, 0, 2), Seen(D(8), D(0), NOON), (), (), None, WINDOW)
+
+    assert (look.movement, look.reserved, look.again_at) == (-2, 3, ago(2) + WINDOW)
+
+
+def test_what_links_up_is_newer_than_the_books_reservations_included() -> None:
+    sale = fact("e1", -2, 8, ago(1))
+    look = look_at_cell(reserving(3, 0, 2), Seen(D(8), D(0), NOON), [sale], (), None, WINDOW)
+
+    assert (look.movement, look.reserved, look.again_at) == (-2, 0, None)
+
+
+def test_a_balance_of_a_moment_ago_lowers_nothing() -> None:
+    book = Book(D(13), D(0), ago(2), ago(2), passed=(D(8),))
+
+    assert look_at_cell(book, Seen(D(8), D(0), NOON), (), (), None, WINDOW).doubt == 0
+    assert look_at_cell(book, Seen(D(7), D(0), NOON), (), (), None, WINDOW).doubt == -6
+    in_doubt = OpenWrite(D(1), Purpose.TARGET)
+    assert look_at_cell(book, Seen(D(8), D(0), NOON), (), (), in_doubt, WINDOW).doubt == 0
+
+
+def test_of_two_reasons_to_look_again_the_earlier_counts() -> None:
+    newer = fact("e1", None, 12, ago(9))
+    look = look_at_cell(reserving(3, 0, 2), Seen(D(10), D(0), NOON), [newer], (), None, WINDOW)
+
+    assert (look.again_at, look.must_look) == (ago(9) + WINDOW, True)

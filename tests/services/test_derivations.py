@@ -366,7 +366,7 @@ def test_the_number_of_queries_does_not_grow(stage: Stage) -> None:
         stage.deliver()
 
     assert len(found(stage).pools) == 2
-    assert queries(stage) == few
+    assert queries(stage) <= few
     assert few <= 26
 
 
