@@ -21,7 +21,7 @@ run: $(VENV)/.installed ## Run everything: Redis, database, sandbox, web, worker
 	@exec $(PY) -m devserver --end-with-parent
 
 test: $(VENV)/.installed-dev ## Run the whole test suite (PYTEST_ARGS="-k name" to choose)
-	@exec $(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@exec $(PY) -m pytest -n 3 $(PYTEST_ARGS)
 
 test-processes: $(VENV)/.installed-dev ## The long version of the tests that kill, stop and starve real processes (40 minutes)
 	@PROCESS_TESTS=full exec $(PY) -m pytest -s tests/processes $(PYTEST_ARGS)

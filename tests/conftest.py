@@ -43,6 +43,13 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ON_BOTH_DATABASES = ("tests/db/", "tests/services/", "tests/stateful/")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.balance import Together
+
+    return Together(config, log)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database_kind" in metafunc.fixturenames:
         path = metafunc.definition.path.relative_to(ROOT).as_posix()

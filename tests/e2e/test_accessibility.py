@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 OpenPage = Callable[..., Page]
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()

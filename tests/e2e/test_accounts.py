@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.accounts import authorize, begin_connecting, connect, disconnect
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 OpenPage = Callable[..., Page]
 # A connection that failed is a page of status 4xx, which the browser notes on its console.

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e import books
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 OpenPage = Callable[..., Page]
 RUN_MS = 60_000

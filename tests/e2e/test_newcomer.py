@@ -14,7 +14,7 @@ from devserver.demo import EMAIL, PASSWORD
 from tests.e2e import books
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 OpenPage = Callable[..., Page]
 # About two on a machine that does nothing else.

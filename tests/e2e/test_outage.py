@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from devserver.demo import EMAIL, PASSWORD
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 OpenPage = Callable[..., Page]
 AWAY = "Sem conexão com o servidor"

@@ -13,7 +13,7 @@ from tests.devserver.conftest import wait_until
 from tests.e2e import books
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 OpenPage = Callable[..., Page]
 # A worker that says nothing for 15 s is taken for dead; the page asks every 5 s.

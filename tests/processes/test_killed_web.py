@@ -9,7 +9,7 @@ import pytest
 from tests.processes.installation import Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.processes
 
 # The sweep leaves alone what is younger than 5 s and comes every 10 s; the rest is for a machine that is busy.
 SWEPT_S = 15.0 + 15.0

@@ -12,7 +12,7 @@ from tests.processes.conftest import IS_FULL
 from tests.processes.installation import SKUS, Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.processes
 
 KILLS = 100 if IS_FULL else 16
 SKUS_A_ROUND = 4

@@ -10,7 +10,7 @@ from redis import Redis
 from tests.processes.installation import Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.processes
 
 AWAY_S = 20.0
 

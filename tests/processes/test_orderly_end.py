@@ -10,7 +10,7 @@ import pytest
 from tests.processes.installation import Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.processes
 
 # Hosts kill after 30 s.
 ENDS_S = 25.0

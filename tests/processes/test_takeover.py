@@ -13,7 +13,7 @@ import pytest
 from tests.processes.installation import Installation, Process, wait_until
 from tests.processes.merchant import Merchant, check
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.processes
 
 # DESIGN: within 60 s plus what Bling takes. Lease and sweep need 41 of them; the rest is for a machine that is busy.
 TAKEN_OVER_S = 60.0

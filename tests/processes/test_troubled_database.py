@@ -17,7 +17,7 @@ from tests.conftest import with_database
 from tests.processes.installation import Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.processes
 
 # Somewhat shorter, and somewhat longer, than a statement of ours waits for a lock.
 SHORT_S, LONG_S = 8.0, 13.0

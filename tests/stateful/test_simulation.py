@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from peewee import Context, SqliteDatabase
 
 from tests.stateful.simulation.author import PROFILES
+from tests.stateful.simulation.books import QuickContext, StrandDatabase
 from tests.stateful.simulation.play import improvise, replay
 from tests.stateful.simulation.plot import Plot, plot_of
 from tests.stateful.simulation.stories import tell
@@ -34,3 +38,19 @@ def test_a_story_is_replayed_from_its_actions_alone() -> None:
     again = replay(Plot.from_dict(told.plot.to_dict()), told.actions)
 
     assert again.lines == told.lines
+
+
+def test_its_queries_are_worded_as_the_programs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    worded: set[tuple[str, str]] = set()
+
+    def execute(database: StrandDatabase, query: Any, **options: Any) -> Any:
+        settings = {**database.get_context_options(), **options}
+        quickly, plainly = (kind(**settings).parse(query)[0] for kind in (QuickContext, Context))
+        worded.add((quickly, plainly))
+        return SqliteDatabase.execute(database, query, **options)
+
+    monkeypatch.setattr(StrandDatabase, "execute", execute)
+    improvise(plot_of(9), 9, STEPS, PROFILES["all"])
+
+    assert len(worded) > 100
+    assert all(quickly == plainly for quickly, plainly in worded)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peewee import SqliteDatabase
+from peewee import SCOPE_VALUES, Context, Field, SqliteDatabase
 
 ROOT = Path(__file__).resolve().parents[3]
 _CHANGES = ("INSERT", "UPDATE", "DELETE")
@@ -27,8 +27,23 @@ def _schema() -> bytes:
         return connection.serialize()
 
 
+class QuickContext(Context):
+    """Writes down a model's column in one step. A quarter of a story's time was peewee putting such names together."""
+
+    __slots__ = ()
+
+    def sql(self, obj: Any) -> Any:
+        if getattr(obj.__class__, "__sql__", None) is not Field.__sql__:
+            return super().sql(obj)
+        if self.scope == SCOPE_VALUES:
+            return self.literal(f'"{obj.column_name}"')
+        return self.literal(f'"{self.alias_manager[obj.model._meta.table]}"."{obj.column_name}"')
+
+
 class StrandDatabase(SqliteDatabase):
     """What one strand holds of the shared connection; it stops where another process could come between."""
+
+    context_class = QuickContext
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._shared = connection
