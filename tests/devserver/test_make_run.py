@@ -81,8 +81,9 @@ def test_it_brings_everything_up_survives_deaths_and_keeps_the_data(
     assert status.returncode == 0, status.stderr
     assert '"matriz"' in status.stdout
 
-    for name in ("worker", "scheduler"):
-        os.kill(named(first.process.pid, f"jobs.{name}"), signal.SIGKILL)
+    # RQ writes a title of its own over a worker's command line where setproctitle is installed.
+    for name, pattern in (("worker", r"jobs\.worker|^rq:worker"), ("scheduler", r"jobs\.scheduler")):
+        os.kill(named(first.process.pid, pattern), signal.SIGKILL)
         first.wait_for(f"{name} was ended by SIGKILL; starting it again")
     redis_url = Config.from_env(environment).redis_url
     os.kill(named(first.process.pid, "(redis|valkey)-server"), signal.SIGKILL)

@@ -88,7 +88,8 @@ class Stack:
         raise LookupError(f"no {name} is running")
 
 
-PROGRAMS = {"web": r"gunicorn", "worker": r"jobs\.worker", "scheduler": r"jobs\.scheduler"}
+# RQ writes a title of its own over a worker's command line where setproctitle is installed.
+PROGRAMS = {"web": r"gunicorn", "worker": r"jobs\.worker|^rq:worker", "scheduler": r"jobs\.scheduler"}
 
 
 class Program:
