@@ -53,9 +53,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database_kind" in metafunc.fixturenames:
-        path = metafunc.definition.path.relative_to(ROOT).as_posix()
-        both = path.startswith(ON_BOTH_DATABASES) or metafunc.definition.get_closest_marker("both_databases")
-        metafunc.parametrize("database_kind", ["sqlite", "postgres"] if both else ["sqlite"], scope="session")
+        kinds = ["sqlite", "postgres"] if _is_for_both_databases(metafunc.definition) else ["sqlite"]
+        metafunc.parametrize("database_kind", kinds, scope="session")
+
+
+def _is_for_both_databases(test: pytest.Item) -> bool:
+    path = test.path.relative_to(ROOT).as_posix()
+    if test.get_closest_marker("both_databases"):
+        return True
+    if test.get_closest_marker("stories"):
+        return os.environ.get("TEST_DATABASES") == "both"
+    return path.startswith(ON_BOTH_DATABASES)
 
 
 @pytest.fixture(scope="session")

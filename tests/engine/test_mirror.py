@@ -18,7 +18,8 @@ from services.catalog import refresh_account
 from services.runs import start_run
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.stories
+
 # Matriz sees the shelf through two windows.
 WINDOWS = [("matriz", SHOP), ("filial", SHOP), ("avulsa", SHOP), ("matriz", SHELF)]
 PRODUCTS = {
@@ -97,6 +98,7 @@ def test_a_seed_that_comes_to_know_a_sku_later_shows_the_pool_like_any_other_win
 
 
 @pytest.mark.parametrize("kind", ["composition", "duplicate", "inactive"])
+@pytest.mark.both_databases
 def test_a_seed_that_has_the_sku_but_cannot_count_it_lets_nobody_else_start_it(stage: Stage, kind: str) -> None:
     if kind == "composition":
         stage.bling.add_product("matriz", "BONE", components={"CANECA": 1})
@@ -132,6 +134,7 @@ def test_whatever_moves_at_one_window_moves_them_all(stage: Stage, window: tuple
     assert check_everything(stage) == 0
 
 
+@pytest.mark.both_databases
 def test_sales_at_several_windows_at_once_are_all_counted(stage: Stage) -> None:
     mirror(stage)
 
@@ -215,6 +218,7 @@ def test_doubled_and_late_webhooks_change_nothing(stage: Stage) -> None:
     assert (seen(stage), level()) == ([2, 2, 2, 2], 2)
 
 
+@pytest.mark.both_databases
 def test_windows_show_their_own_part(stage: Stage) -> None:
     group = mirror(stage, activate=False)
     limits = {
@@ -377,6 +381,7 @@ class TestAChangeOfTheRule:
         with pytest.raises(groups.GroupRefused, match="Desative a regra"):
             change(stage, mode="sum", seed=None, sources=(place(stage, "matriz", SHELF),))
 
+    @pytest.mark.both_databases
     def test_to_start_from_another_seed_is_made_by_switching_it_off_and_on(self, stage: Stage) -> None:
         mirror(stage)
         groups.deactivate_group(StockGroup.get())

@@ -41,6 +41,8 @@ from services.writes import confirm
 from tests.factories import make_write
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
 
+pytestmark = pytest.mark.stories
+
 FULL = {"matriz": {SHELF: 8, SHOP: 0}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
 
 
@@ -287,6 +289,7 @@ def test_a_write_that_never_left_is_taken_back_when_its_product_leaves(stage: St
     assert stage.physical("matriz", "CANECA") == 6
 
 
+@pytest.mark.both_databases
 def test_a_worker_that_decided_before_the_leaving_keeps_nothing_of_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +397,7 @@ def test_a_deposit_that_comes_back_into_the_rule_starts_anew(stage: Stage) -> No
     assert Movement.select().count() == 0
 
 
+@pytest.mark.both_databases
 def test_the_history_of_a_deposit_outlives_its_leaving(stage: Stage) -> None:
     stage.bling.sell("avulsa", "CANECA", 2, SHOP)
     stage.deliver()
@@ -480,6 +484,7 @@ def test_a_write_back_of_unknown_outcome_to_a_source_that_left_counts_as_the_sma
     assert [stage.shown(account, "OUTRA") for account in ("matriz", "filial")] == [25, 25]
 
 
+@pytest.mark.both_databases
 def test_while_its_outcome_may_still_come_it_lowers_the_pool_and_keeps_the_place(
     database: Database, config: Config, bling: Bling
 ) -> None:
@@ -505,6 +510,7 @@ def test_while_its_outcome_may_still_come_it_lowers_the_pool_and_keeps_the_place
         assert stage.shown("filial", "OUTRA") == 5
 
 
+@pytest.mark.both_databases
 def test_a_write_of_unknown_outcome_does_not_keep_a_target_from_its_next_pool(stage: Stage) -> None:
     write = doubtful(stage, SHOP, 7, "target", ended_s_ago=60)
     stage.bling.add_product("matriz", "OUTRA", stock={SHELF: 20, SHOP: 0})
@@ -538,6 +544,7 @@ def test_what_happens_while_a_sku_is_excepted_is_no_movement_afterwards(stage: S
     assert moved(stage) == 0
 
 
+@pytest.mark.both_databases
 def test_a_product_that_becomes_a_kit_holds_no_stock_of_its_own_any_more(stage: Stage) -> None:
     stage.bling.add_product("filial", "PARTE", stock={SHELF: 50, SHOP: 50})
     caneca, part = stage.bling.product("filial", "CANECA"), stage.bling.product("filial", "PARTE")

@@ -27,6 +27,8 @@ from services.settle import settle_window
 from services.timeline import timeline
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
 
+pytestmark = pytest.mark.stories
+
 CANECA = {"matriz": {SHELF: 8, SHOP: 0}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
 SOURCES = (("matriz", SHELF), ("filial", SHELF))
 TARGETS = tuple((account, SHOP) for account in ACCOUNTS)
@@ -86,6 +88,7 @@ def hit_writes_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "hit", hit_writes)
 
 
+@pytest.mark.both_databases
 def test_nobody_knows_a_sku_that_nobody_has(stage: Stage) -> None:
     assert derive(stage.organization, "NADA") is None
 
@@ -131,6 +134,7 @@ def test_reservations_are_terms_of_the_pool_and_of_the_target(stage: Stage) -> N
     assert (target.offered, target.reserved, target.wanted, target.shown) == (8, 4, 12, 8)
 
 
+@pytest.mark.both_databases
 def test_the_rule_and_its_exceptions_say_where_each_figure_comes_from(stage: Stage) -> None:
     group = stage.rule(activate=False)
     GroupDeposit.update(reserve=Decimal(2), percent=Decimal(50)).where(GroupDeposit.role == "target").execute()
@@ -162,6 +166,7 @@ def settle_activation(stage: Stage) -> None:
     stage.settle()
 
 
+@pytest.mark.both_databases
 def test_a_rule_that_is_not_active_shows_no_number(stage: Stage) -> None:
     stage.rule(activate=False)
 
@@ -390,6 +395,7 @@ def queries(stage: Stage) -> int:
     return len(executed)
 
 
+@pytest.mark.both_databases
 def test_the_timeline_tells_everything_once_and_in_order(stage: Stage) -> None:
     stage.rule()
     stage.bling.sell("filial", "CANECA", 2, SHOP)

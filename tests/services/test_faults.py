@@ -30,6 +30,8 @@ from services.runs import start_run
 from services.writes import settle_undecided
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
 
+pytestmark = pytest.mark.stories
+
 FULL = {"matriz": {SHELF: 8, SHOP: 0}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
 
 
@@ -374,6 +376,7 @@ def test_a_check_of_everything_settles_a_write_in_doubt_that_was_left(stage: Sta
 
 
 @pytest.mark.usefixtures("faults_hit_writes_only")
+@pytest.mark.both_databases
 def test_a_write_refused_for_its_token_leaves_again_with_a_new_one(stage: Stage) -> None:
     stage.bling.faults.set("unauthorized", next=1, account="filial")
     stage.bling.sell("matriz", "CANECA", 2, SHELF)
@@ -388,6 +391,7 @@ def test_a_write_refused_for_its_token_leaves_again_with_a_new_one(stage: Stage)
 
 @pytest.mark.usefixtures("faults_hit_writes_only")
 @pytest.mark.parametrize("fault", ["rate_limited", "unauthorized"])
+@pytest.mark.both_databases
 def test_a_write_that_surely_did_not_happen_is_planned_again(stage: Stage, fault: str) -> None:
     stage.bling.faults.set(fault, 1.0, account="filial")
     stage.bling.sell("matriz", "CANECA", 2, SHELF)
@@ -480,6 +484,7 @@ def test_a_refused_write_back_stays_owed(stage: Stage, refused: set[tuple[str, s
     assert Pool.get(Pool.sku == "CANECA").owed == 0
 
 
+@pytest.mark.both_databases
 def test_what_one_source_refuses_the_next_one_takes(stage: Stage, refused: set[tuple[str, str]]) -> None:
     refused.add(("matriz", SHELF))
     stage.bling.sell("matriz", "CANECA", 2, SHOP)
@@ -522,6 +527,7 @@ def expire_leases() -> None:
     DirtySku.update(lease_until=utcnow() - timedelta(seconds=1)).where(DirtySku.lease.is_null(False)).execute()
 
 
+@pytest.mark.both_databases
 def test_writes_planned_by_a_worker_that_died_are_made_by_the_next(stage: Stage) -> None:
     def die(*_: object) -> None:
         raise Killed
@@ -565,6 +571,7 @@ def test_a_write_on_its_way_when_its_worker_died_is_in_doubt(stage: Stage, has_l
     assert items()[-1].status == "ok"
 
 
+@pytest.mark.both_databases
 def test_who_wakes_up_late_sends_nothing(stage: Stage) -> None:
     """The worker stops right before its first write leaves; another one takes over; then the first one goes on."""
     slept: list[bool] = []
@@ -586,6 +593,7 @@ def test_who_wakes_up_late_sends_nothing(stage: Stage) -> None:
     assert posts(stage) == asked + 3
 
 
+@pytest.mark.both_databases
 def test_an_answer_that_comes_late_settles_the_doubt(stage: Stage) -> None:
     """The worker stops while it waits for the answer; another one takes over and finds the write in doubt."""
     slept: list[str] = []

@@ -36,6 +36,8 @@ from services.runs import RULES, SCAN_ENDED, start_run
 from tests.factories import make_group, make_organization, make_run, make_user
 from tests.stage import SHELF, SHOP, Stage, staged
 
+pytestmark = pytest.mark.stories
+
 SKUS = tuple(f"SKU-{number}" for number in range(1, 5))
 ACCOUNTS = ("matriz", "filial")
 TARGETS = [("matriz", SHOP), ("filial", SHOP)]
@@ -112,6 +114,7 @@ class TestJudging:
         assert (excess.group, excess.skus, excess.lowered, excess.zeroed) == (stage.group.name, 4, 2, 0)
         assert (excess.min_skus, excess.percent, excess.share) == (1, 30, 50)
 
+    @pytest.mark.both_databases
     def test_the_numbers_of_the_scan_are_kept(self, stage: Stage) -> None:
         vanish(stage, SKUS[0])
         vanish(stage, SKUS[1], quantity=10)
@@ -130,6 +133,7 @@ class TestJudging:
         assert guards.excesses_of(run)[0].zeroed == 1
 
     @pytest.mark.parametrize("limits", [(2, "30"), (1, "50"), (1, "100")])
+    @pytest.mark.both_databases
     def test_what_its_limits_allow_goes_on(self, stage: Stage, limits: tuple[int, str]) -> None:
         StockGroup.update(guard_min_skus=limits[0], guard_percent=Decimal(limits[1])).execute()
         vanish(stage, *SKUS[:2])
@@ -170,6 +174,7 @@ class TestJudging:
         assert run.status == "held"
         assert guards.excesses_of(run)[0].skus == 4
 
+    @pytest.mark.both_databases
     def test_products_that_are_gone_do_not_hide_a_drop(self, stage: Stage) -> None:
         Product.update(situation="deleted").where(Product.sku.in_(SKUS[1:])).execute()
 
@@ -183,6 +188,7 @@ class TestJudging:
 
         assert check(stage, type_, reason=reason).status == "held"
 
+    @pytest.mark.both_databases
     def test_a_changed_rule_that_takes_too_much_is_held(self, stage: Stage) -> None:
         GroupDeposit.update(percent=Decimal(10)).where(GroupDeposit.role == "target").execute()
 
@@ -194,6 +200,7 @@ class TestJudging:
 
 
 class TestGroups:
+    @pytest.mark.both_databases
     def test_only_the_skus_of_the_group_that_drops_are_held(self, stage: Stage) -> None:
         stage.bling.add_deposit("filial", "Reserva")
         for number in range(3):
@@ -252,6 +259,7 @@ class TestGroups:
         assert fresh(first).decision == "superseded"
         assert shown(stage) == [10] * 4
 
+    @pytest.mark.both_databases
     def test_a_rule_changed_after_its_consent_is_no_longer_covered(self, stage: Stage) -> None:
         deactivate_group(stage.group)
         vanish(stage, *SKUS)
@@ -306,6 +314,7 @@ class TestSales:
         assert (fresh(run).status, fresh(run).finished_at is not None, fresh(run).decision) == ("ok", True, None)
         assert shown(stage) == [5, 5, 10, 10]
 
+    @pytest.mark.both_databases
     def test_an_echo_of_our_own_write_is_no_sale(self, stage: Stage) -> None:
         """Bling tells of what we wrote when the SKU has long been held: it stays so."""
         stage.bling.sell("filial", SKUS[0], 1, SHOP)
@@ -369,6 +378,7 @@ class TestGivenSkus:
         stage.settle()
         assert shown(stage) == [6, 10, 10, 10]
 
+    @pytest.mark.both_databases
     def test_more_than_a_guard_lets_pass_are_looked_at_first(self, stage: Stage) -> None:
         vanish(stage, *SKUS)
 
@@ -390,6 +400,7 @@ class TestGivenSkus:
         assert statuses(run) == expected
         assert RunItem.select().where(RunItem.run == run.id).count() == 5
 
+    @pytest.mark.both_databases
     def test_a_short_list_closes_no_check_of_everything(self, stage: Stage) -> None:
         run = held(stage)
 
@@ -448,6 +459,7 @@ class TestDeciding:
         assert fresh(run).decided_by == ana
         assert shown(stage) == ([6, 6, 10, 10] if first is guards.approve else [10] * 4)
 
+    @pytest.mark.both_databases
     def test_of_many_at_once_one_decides(self, stage: Stage) -> None:
         run = held(stage)
         people = [make_user(stage.organization) for _ in range(4)]
@@ -472,6 +484,7 @@ class TestDeciding:
         assert (fresh(run).decided_by, fresh(run).decision) == decided[0]
         assert shown(stage) == ([6, 6, 10, 10] if decided[0][1] == "approved" else [10] * 4)
 
+    @pytest.mark.both_databases
     def test_a_worker_that_dies_after_the_approval_loses_nothing(
         self, stage: Stage, ana: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -498,6 +511,7 @@ class TestDeciding:
         stage.settle()
         assert (fresh(run).status, shown(stage)) == ("ok", [6, 6, 10, 10])
 
+    @pytest.mark.both_databases
     def test_a_worker_that_dies_while_judging_judges_again(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         vanish(stage, *SKUS[:2])
         run = start_run(stage.organization, RunType.CRON, skus=None)
@@ -532,6 +546,7 @@ class TestDeciding:
         assert {(item.status, item.error) for item in ended} == {("skipped", "no_rule")}
         assert shown(stage) == [10] * 4
 
+    @pytest.mark.both_databases
     def test_an_entry_of_a_rule_that_was_switched_off_ends_though_another_rule_has_the_sku(
         self, stage: Stage, ana: User
     ) -> None:
@@ -564,6 +579,7 @@ class TestSuperseding:
         assert not guards.approve(older, ana)
         assert shown(stage) == [10] * 4
 
+    @pytest.mark.both_databases
     def test_a_newer_check_that_finds_the_cause_mended_closes_it(self, stage: Stage) -> None:
         older = held(stage)
         appear(stage, *SKUS[:2])
@@ -610,6 +626,7 @@ def test_who_waits_for_a_machine_does_not_wait_for_a_person(stage: Stage) -> Non
     assert (told["idle"], told["dirty"], told["held"]) == (True, 0, 1)
 
 
+@pytest.mark.both_databases
 def test_a_scan_that_lost_its_lease_keeps_nothing_of_its_step(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     vanish(stage, *SKUS[:2])
     run = start_run(stage.organization, RunType.CRON, skus=None)

@@ -42,6 +42,8 @@ from services.undo import Selection, UndoRefused, plan, start_undo
 from tests.factories import make_user
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
 
+pytestmark = pytest.mark.stories
+
 FULL = {"matriz": {SHELF: 8, SHOP: 1}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
 
 
@@ -137,6 +139,7 @@ def test_undoing_twice_changes_nothing_the_second_time(stage: Stage, ana: User) 
     assert stage.writes() == written
 
 
+@pytest.mark.both_databases
 def test_who_clicks_twice_undoes_once(stage: Stage, ana: User) -> None:
     seen = plan(stage.organization, of_run(last_run()))
     rules = [choice.group.id for choice in seen.choices]
@@ -149,6 +152,7 @@ def test_who_clicks_twice_undoes_once(stage: Stage, ana: User) -> None:
     assert shown(stage) == [1, 3, 0]
 
 
+@pytest.mark.both_databases
 def test_two_people_who_undo_at_the_same_moment_undo_once(stage: Stage, ana: User) -> None:
     seen = plan(stage.organization, of_run(last_run()))
     rules = [choice.group.id for choice in seen.choices]
@@ -248,6 +252,7 @@ def test_one_sku_is_undone_and_ignored_by_its_rule(stage: Stage, ana: User) -> N
     assert Run.select().count() == runs + 1
 
 
+@pytest.mark.both_databases
 def test_an_exception_that_is_there_already_learns_to_ignore(stage: Stage, ana: User) -> None:
     SkuOverride.create(organization=stage.organization, group=stage.group, sku="CANECA", max=5, is_ignored=False)
 
@@ -295,6 +300,7 @@ def test_sources_and_targets_are_undone_together_where_the_rule_is_stopped(stage
     assert again.status == "ok"
 
 
+@pytest.mark.both_databases
 def test_a_sale_goes_before_an_undo(stage: Stage, ana: User) -> None:
     """The rule has something to write: that is written first, the undo after it."""
     stage.bling.sell("filial", "CANECA", 2, SHOP)
@@ -310,6 +316,7 @@ def test_a_sale_goes_before_an_undo(stage: Stage, ana: User) -> None:
     assert first_raise.ended_at <= undoing.sent_at
 
 
+@pytest.mark.both_databases
 def test_a_period_takes_back_everything_we_wrote_in_it(stage: Stage, ana: User) -> None:
     before = utcnow()
     GroupDeposit.update(reserve=Decimal(4)).where(GroupDeposit.role == "target").execute()
@@ -329,6 +336,7 @@ def test_a_period_takes_back_everything_we_wrote_in_it(stage: Stage, ana: User) 
     assert (run.status, run.undoes_run) == ("ok", None)
 
 
+@pytest.mark.both_databases
 def test_a_deposit_that_left_its_rule_gets_its_balance_back(stage: Stage, ana: User) -> None:
     """The wrong deposit was in the rule for a while: what stood there can be put back."""
     first = last_run()
@@ -340,6 +348,7 @@ def test_a_deposit_that_left_its_rule_gets_its_balance_back(stage: Stage, ana: U
     assert {row[2] for row in cells(run).values()} == {None, "undo_rule_active"}
 
 
+@pytest.mark.both_databases
 def test_after_a_new_activation_there_are_no_books_to_compare_with(stage: Stage, ana: User) -> None:
     first = last_run()
     Pool.delete().where(Pool.sku == "CANECA").execute()
@@ -353,6 +362,7 @@ def test_after_a_new_activation_there_are_no_books_to_compare_with(stage: Stage,
         plan(stage.organization, of_run(first))
 
 
+@pytest.mark.both_databases
 def test_books_that_go_while_it_waits_end_it(stage: Stage, ana: User) -> None:
     run = undo(stage, ana, of_run(last_run()), settle=False)
     Cell.delete().where(Cell.pool == Pool.get(Pool.sku == "CANECA")).execute()
@@ -371,6 +381,7 @@ def test_books_that_go_while_it_waits_end_it(stage: Stage, ana: User) -> None:
         ({"sku": "OUTRO"}, "undo_renamed"),
     ],
 )
+@pytest.mark.both_databases
 def test_a_product_that_is_not_what_it_was_is_refused(
     stage: Stage, ana: User, change: dict[str, str], reason: str
 ) -> None:
@@ -384,6 +395,7 @@ def test_a_product_that_is_not_what_it_was_is_refused(
     assert cells(run)["CANECA", "filial", SHOP][2] == reason
 
 
+@pytest.mark.both_databases
 def test_a_deposit_that_is_switched_off_or_whose_account_is_paused_is_refused(stage: Stage, ana: User) -> None:
     Deposit.update(is_active=False).where(Deposit.id == stage.deposit("filial", SHOP).id).execute()
     Account.update(state="paused").where(Account.key == "avulsa").execute()
@@ -467,6 +479,7 @@ def test_nothing_but_what_was_seen_is_undone(stage: Stage, ana: User) -> None:
         start_undo(stage.organization, ana, selection, seen.fingerprint, ())
 
 
+@pytest.mark.both_databases
 def test_an_echo_that_comes_while_the_undo_is_under_way_is_no_news(stage: Stage, ana: User) -> None:
     """The worker ends after the first movement; what Bling tells of it finds the rest of the undo still waiting."""
     run = undo(stage, ana, Selection(sku="CANECA"), settle=False)

@@ -26,6 +26,8 @@ from services.undo import Selection, plan, start_undo
 from tests.factories import make_user
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
 
+pytestmark = pytest.mark.stories
+
 FULL = {"matriz": {SHELF: 8, SHOP: 1}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
 
 
@@ -147,6 +149,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     return places
 
 
+@pytest.mark.both_databases
 def test_what_bling_refuses_is_said_and_owed_to_nobody(stage: Stage, ana: User, refused: set[tuple[str, str]]) -> None:
     stage.bling.sell("filial", "CANECA", 2, SHOP)
     look(stage)
@@ -170,6 +173,7 @@ def test_what_bling_refuses_is_said_and_owed_to_nobody(stage: Stage, ana: User, 
 
 
 @pytest.mark.usefixtures("refused")
+@pytest.mark.both_databases
 def test_where_bling_refused_before_nothing_is_undone(stage: Stage, ana: User) -> None:
     at = Cell.select().join(Account).where((Account.key == "filial") & (Cell.deposit == stage.deposit("filial", SHOP)))
     Cell.update(problem="rejected").where(Cell.id.in_([cell.id for cell in at])).execute()
@@ -231,6 +235,7 @@ def test_a_source_that_may_have_been_lowered_lowers_the_pool_at_once(
 
 @pytest.mark.usefixtures("faults_hit_writes_only")
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+@pytest.mark.both_databases
 def test_a_source_that_may_have_been_raised_raises_nothing_before_it_is_known(
     stage: Stage, ana: User, fault: str
 ) -> None:
@@ -277,6 +282,7 @@ def expire_leases() -> None:
 
 
 @pytest.mark.parametrize("made", [0, 1, 2])
+@pytest.mark.both_databases
 def test_a_worker_that_dies_half_way_is_followed_by_another(stage: Stage, ana: User, made: int) -> None:
     run = begin(stage, ana, sku="CANECA")
     count = iter(range(10))
@@ -302,6 +308,7 @@ def test_a_worker_that_dies_half_way_is_followed_by_another(stage: Stage, ana: U
     assert Run.get_by_id(run.id).status == "ok"
 
 
+@pytest.mark.both_databases
 def test_a_worker_that_dies_before_it_said_how_it_ended_undoes_nothing_twice(
     stage: Stage, ana: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +337,7 @@ def test_a_worker_that_is_told_to_end_leaves_the_rest_to_the_next(stage: Stage, 
     assert (shown(stage), fate(run)) == ([1, 3, 0], ("ok", None))
 
 
+@pytest.mark.both_databases
 def test_books_that_change_under_the_decision_stop_it(stage: Stage, ana: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that came late changes the books between the look and its commit: nothing is written on old ones."""
     run = begin(stage, ana, sku="CANECA")
