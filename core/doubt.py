@@ -116,23 +116,34 @@ def judge_outcome(
         if event.before is None or not _is_after(event, write):
             continue
         # The first movement after the call tells what the balance was right before it: exact, and never stale.
-        told = _compare(write, start, event.before, events[:number], confirmed)
+        told = _compare(write, start, _Level(event.before, number), events[:number], confirmed)
         if told is not Outcome.UNDECIDABLE:
             return Judgement(told, Proof.CHAIN)
         break
     if seen is None or seen.at < write.ended_at + window:
         return Judgement(Outcome.OPEN)
     known = [event for event in events if event.told_from is None or event.told_from <= seen.at]
-    outcome = _compare(write, start, seen.physical, known, confirmed)
+    # What happened longer ago than Bling may show an old balance is in what it showed.
+    surely = [event.told_until is not None and event.told_until + CLOCKS_APART < seen.at - window for event in known]
+    included = max((number for number, is_old in enumerate(surely, start=1) if is_old), default=0)
+    outcome = _compare(write, start, _Level(seen.physical, included), known, confirmed)
     if outcome is Outcome.UNDECIDABLE:
         return Judgement(outcome, Proof.SMALLER_POOL)
     return Judgement(outcome, Proof.CHAIN if known else Proof.LEVEL)
 
 
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A balance that is known, and how many of the events, from the first, are certainly in it."""
+
+    balance: Decimal
+    included: int
+
+
 def _compare(
     write: DoubtfulWrite,
     start: Decimal,
-    level: Decimal,
+    level: _Level,
     events: Sequence[StockFact],
     confirmed: Sequence[OwnWrite],
 ) -> Outcome:
@@ -155,7 +166,7 @@ def _leads(
     write: DoubtfulWrite,
     quantity: Decimal,
     start: Decimal,
-    level: Decimal,
+    level: _Level,
     events: Sequence[StockFact],
     confirmed: Sequence[OwnWrite],
 ) -> bool:
@@ -169,10 +180,10 @@ def _leads(
     for skipped in range(early + 1):
         for step in range(early, late + 1):
             before, rest = events[skipped:step], events[step:]
-            for reached in _candidates(quantity, start, level, before, rest, confirmed):
+            for reached in _candidates(quantity, start, level.balance, before, rest, confirmed):
                 if find_chain(start, reached, before, confirmed, whole=True) is None:
                     continue
-                if _passes(reached + quantity, level, rest):
+                if _passes(reached + quantity, level.balance, rest, level.included - step):
                     return True
     return False
 
@@ -193,12 +204,12 @@ def _candidates(
     return found
 
 
-def _passes(start: Decimal, level: Decimal, events: Sequence[StockFact]) -> bool:
-    """Whether the balance is `level` at some point of these events, one linked to the other as far as that point."""
+def _passes(start: Decimal, level: Decimal, events: Sequence[StockFact], at_least: int) -> bool:
+    """Whether the balance is `level` after `at_least` of these events or more, one linked to the other up to there."""
     here = start
-    for event in events:
+    for number, event in enumerate(events):
         links = event.before in (None, here)
-        if here == level and links:
+        if here == level and links and number >= at_least:
             return True
         if not links:
             return False

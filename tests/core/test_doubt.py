@@ -193,6 +193,16 @@ def test_a_reading_may_be_older_than_the_last_events_that_link_up() -> None:
     assert judge(8, told(1, 9, 5), told(-3, 6, 6), write=DECREASE) == Judgement(APPLIED, Proof.CHAIN)
 
 
+def test_a_balance_contains_what_happened_longer_ago_than_it_may_be_old() -> None:
+    """A sale of 2, a count, and then something that nobody told of: 6 is no balance of before the count."""
+    sale, count = told(-2, 8, 1.5), told(None, 20, 5)
+    later = NOON + 60 * SECOND
+
+    assert judge(6, sale, count, at=later, write=DoubtfulWrite(D(-2), NOON - SECOND, NOON)).outcome is UNDECIDABLE
+    assert judge(6, told(-2, 8, -30), count, at=later).outcome is UNDECIDABLE
+    assert judge(6, told(-2, 8, -30), count, at=FRESH).outcome is APPLIED
+
+
 def test_undated_events_may_be_anywhere() -> None:
     undated = StockFact("e", "e", D(-3), D(5), NOON)
 

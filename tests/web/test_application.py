@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask, request, session
@@ -13,6 +13,8 @@ import db
 from app import ERROR_TEXTS, MAX_BODY_BYTES, create_app
 from blueprints.access import for_machines, public
 from config import Config
+from tests.conftest import Browser
+from tests.factories import Shop
 
 
 @pytest.fixture
@@ -126,3 +128,12 @@ def test_over_https_it_never_leaves_in_clear(over_https: FlaskClient) -> None:
 
 def test_without_https_no_browser_is_told_to_insist_on_it(visitor: FlaskClient) -> None:
     assert "Strict-Transport-Security" not in visitor.get("/healthz").headers
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    "path",
+    ["/estoque?q=%00", "/estoque/%00", "/historico?sku=%00", "/historico?q=%00", "/execucoes/%00", "/regras/%00"],
+)
+def test_what_no_database_takes_is_no_fault_of_ours(app: Flask, login: Callable[..., Browser], path: str) -> None:
+    assert login(Shop({"CANECA": "Caneca"}).owner).get(path).status_code in (200, 400, 404)
