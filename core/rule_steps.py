@@ -55,7 +55,7 @@ def rule_steps(rule: TargetRule, available: Decimal, decimals: int) -> tuple[Ste
     if rule.percent != WHOLE:
         left = _EXACT.divide(_EXACT.multiply(left, rule.percent), WHOLE)
         steps.append(Step(StepKind.PERCENT, rule.percent, left))
-        rounded = left.quantize(Decimal(1).scaleb(-decimals), context=_EXACT)
+        rounded = left.quantize(Decimal(f"1E-{decimals}"), context=_EXACT)
         if rounded != left:
             left = rounded
             steps.append(Step(StepKind.ROUNDED, None, to_quantity(left)))

@@ -88,6 +88,10 @@ class Undo:
     def after(self) -> Decimal:
         return self.before + self.quantity
 
+    @property
+    def is_increase(self) -> bool:
+        return self.quantity > ZERO
+
 
 @dataclass(frozen=True, slots=True)
 class PoolNow:
@@ -133,7 +137,7 @@ def undo_now(cell: UndoCell, look: Look | None, unread: str | None, pool: PoolNo
     if pool.has_moved:
         return replace(undo, refusal=Refusal.MOVED)
     # What cannot be read may have been sold: until it is known, a target may be lowered, never raised.
-    return replace(undo, refusal=pool.unread) if undo.quantity > ZERO else undo
+    return replace(undo, refusal=pool.unread) if undo.is_increase else undo
 
 
 def pool_now(plan: PoolPlan, then: Decimal | None, undone: Decimal) -> PoolNow:
@@ -178,6 +182,6 @@ def _refusal(cell: UndoCell, in_effect: Sequence[ChosenWrite], undo: Undo) -> st
     if cell.role is Role.TARGET and cell.is_ruled:
         return Refusal.RULE_ACTIVE
     # Raising a balance that others brought below zero is no harm; lowering one beneath what orders hold oversells.
-    if undo.quantity < ZERO and undo.after < max(ZERO, cell.reserved):
+    if not undo.is_increase and undo.after < max(ZERO, cell.reserved):
         return Refusal.BELOW_ZERO
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from core.events import (
     parse_event,
     product_part,
     sortable_id,
+    told_span,
     virtual_part,
 )
 
@@ -391,3 +392,30 @@ def test_what_was_read_once_is_read_again_from_what_was_stored(raw: str) -> None
 )
 def test_only_ids_that_sort_by_time_are_compared(event_id: str | None, sortable: str | None) -> None:
     assert sortable_id(event_id) == sortable
+
+
+class TestWhenAnEventHappened:
+    """Between the two moments that its id or its date leave open."""
+
+    @given(st.integers(0, 2**42), st.sampled_from(["8", "0", "f"]))
+    def test_its_id_tells_the_millisecond_whatever_its_date_says(self, ms: int, variant: str) -> None:
+        digits = f"{ms:012x}7{'0' * 3}{variant}{'0' * 15}"
+        start, end = told_span(digits, datetime(2026, 3, 2, 12, tzinfo=UTC))
+
+        assert start == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+        assert end == start + timedelta(milliseconds=1)
+
+    @given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year < 9999))
+    def test_its_date_tells_the_second_where_the_id_tells_nothing(self, moment: datetime) -> None:
+        for nameless in (None, "evt-1"):
+            start, end = told_span(nameless, moment)
+
+            assert start is not None
+            assert end == start + timedelta(seconds=1)
+            assert start <= moment < end
+            assert start.microsecond == 0
+
+    def test_nothing_tells_it_where_neither_can_be_read(self) -> None:
+        assert told_span(None, None) == (None, None)
+        assert told_span(f"{'f' * 12}7{'0' * 19}", None) == (None, None)
+        assert told_span(None, datetime.max.replace(tzinfo=UTC)) == (None, None)

@@ -35,10 +35,23 @@ def test_these_look_alike(one: str, other: str, what: set[Difference]) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("A1", "A2"), ("123", "1230"), ("100", "1"), ("BONÉ", "BONE"), ("O1", "01"), ("-", "/"), ("A-01", "A-1")],
+    [
+        ("A1", "A2"),
+        ("123", "1230"),
+        ("100", "1"),
+        ("BONÉ", "BONE"),
+        ("O1", "01"),
+        ("X1", "1"),
+        ("-", "/"),
+        ("A-01", "A-1"),
+    ],
 )
 def test_these_do_not(one: str, other: str) -> None:
     assert look_of(one) != look_of(other)
+
+
+def test_a_look_is_what_is_left() -> None:
+    assert [look_of(sku) for sku in (" A-01 ", "00120", "000", "-")] == ["a01", "120", "0", "-"]
 
 
 def test_the_same_sku_differs_in_nothing() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,13 +58,31 @@ def test_it_rounds_half_even_to_six_places_and_prints_plainly(given_value: Decim
     ],
 )
 def test_it_refuses_what_is_no_exact_finite_quantity(rubbish: object) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="quantity"):
         to_quantity(rubbish)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("rubbish", "told"),
+    [
+        (True, "a quantity is a Decimal, an int or a numeral, not bool"),
+        ("1_" + "0" * 50, f"not a usable quantity: '1_{'0' * 38}'"),
+        ("x" * 50, f"not a usable quantity: '{'x' * 40}'"),
+        (10**50, f"quantity too large: '1{'0' * 39}'"),
+    ],
+)
+def test_it_says_what_it_refuses_as_far_as_that_fits_on_a_line(rubbish: Any, told: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        to_quantity(rubbish)
+
+    assert str(refused.value) == told
+
+
 def test_it_refuses_to_store_more_than_six_places() -> None:
-    with pytest.raises(ValueError, match="more than 6 places"):
-        to_millionths(Decimal("0.0000001"))
+    with pytest.raises(ValueError) as refused:
+        to_millionths(Decimal("0." + "1" * 50))
+
+    assert str(refused.value) == f"quantity with more than 6 places: '0.{'1' * 38}'"
 
 
 @given(millionths)
@@ -73,6 +92,16 @@ def test_the_database_form_and_back_is_the_same_quantity(stored: int) -> None:
     assert to_millionths(quantity) == stored
     assert to_quantity(quantity) == quantity
     assert "E" not in str(quantity)
+
+
+@given(millionths)
+def test_it_is_exact_whatever_the_context_of_the_caller_is(stored: int) -> None:
+    with localcontext() as context:
+        context.prec = 1
+
+        assert to_millionths(from_millionths(stored)) == stored
+        with pytest.raises(ValueError, match="too large"):
+            to_quantity("9223372036854.775808")
 
 
 @given(millionths, millionths)

@@ -82,6 +82,14 @@ def test_what_happened_before_the_write_is_no_reason() -> None:
     assert plan_undo(replace(FIVE_MORE, others=("w0",), movements=("w0",), reserved=D(10))).is_due
 
 
+def test_the_write_itself_is_no_reason_either() -> None:
+    assert plan_undo(replace(FIVE_MORE, others=("w1",), movements=("w1",))).is_due
+
+
+def test_only_what_adds_is_an_increase() -> None:
+    assert [Undo(D(n)).is_increase for n in (-1, 0, 1)] == [False, False, True]
+
+
 def test_a_source_is_undone_though_its_rule_is_active() -> None:
     assert plan_undo(replace(FIVE_MORE, role=Role.SOURCE, is_ruled=True)).is_due
 
@@ -200,7 +208,11 @@ def test_a_pool_is_unread_while_anything_of_it_is_unknown() -> None:
 
 
 def test_a_pool_is_looked_at_again_when_the_last_of_its_looks_may_be_trusted() -> None:
-    assert pool_now(plan(seen(again_at=ago(3)), seen(again_at=NOON), seen()), None, D(0)).again_at == NOON
+    looks = (seen(again_at=ago(3)), seen(again_at=NOON), seen())
+
+    assert pool_now(plan(*looks), None, D(0)) == PoolNow(False, None, NOON)
+    assert pool_now(plan(*looks, available=None), None, D(0)) == PoolNow(False, Problem.NEVER_READ, NOON)
+    assert pool_now(plan(*looks, seen(is_blocked=True)), None, D(0)) == PoolNow(False, Problem.UNKNOWN_WRITE, NOON)
 
 
 quantities = st.integers(-9, 9).filter(bool).map(D)
