@@ -7,8 +7,8 @@ import json
 import signal
 import sqlite3
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 from . import demo
 from .bling import Bling
@@ -53,9 +53,10 @@ def run(words: list[str]) -> int:
 
 
 def _serve(bling: Bling, host: str, port: int) -> int:
-    stopping = threading.Event()
+    # Not an Event: a second signal that finds the first one setting it would wait for ever.
+    stopping: SimpleQueue[None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: stopping.put(None))
     try:
         server = serve(bling, port, host)
     except OSError as error:
@@ -63,7 +64,7 @@ def _serve(bling: Bling, host: str, port: int) -> int:
         return _fail(f"port {port}: {error.strerror}")
     sys.stdout.write(f"Bling de teste: {server.url}\n")
     sys.stdout.flush()
-    stopping.wait()
+    stopping.get()
     server.stop()
     bling.close()
     return 0

@@ -92,6 +92,18 @@ def test_sigterm_ends_it_promptly_even_while_it_answers_slowly(tmp_path: Path) -
         assert time.monotonic() - started_at < 2
 
 
+def test_it_ends_however_often_it_is_told_to(tmp_path: Path) -> None:
+    """Its supervisor, the kernel and whoever stops a group of processes may all say so at the same moment."""
+    with running("--data", str(tmp_path / "s.sqlite")) as program:
+        deadline = time.monotonic() + 10
+        while program.process.poll() is None and time.monotonic() < deadline:
+            program.process.send_signal(signal.SIGTERM)
+            time.sleep(0.0001)
+
+        # Python hands signals that come at its very end back to the kernel.
+        assert program.process.poll() in (0, -signal.SIGTERM)
+
+
 def test_tokens_are_written_for_their_owner_only_and_can_be_printed(tmp_path: Path) -> None:
     data, tokens = tmp_path / "s.sqlite", tmp_path / "tokens.json"
 
