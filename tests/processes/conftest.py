@@ -13,10 +13,8 @@ import pytest
 from psycopg import sql
 
 from tests.conftest import upgrade, with_database
-from tests.processes.installation import Installation, running
+from tests.processes.installation import IS_FULL, Installation, running
 
-# The short version is part of `make test`; the long one is `make test-processes`.
-IS_FULL = os.environ.get("PROCESS_TESTS") == "full"
 KINDS = ("sqlite", "postgres")
 
 
@@ -30,7 +28,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kinds = only.args if only else KINDS
     left_out = set() if IS_FULL else set(kinds) - set(short.args if short else ())
     skip = pytest.mark.skip(reason="in the long version only: PROCESS_TESTS=full")
-    parameters = [pytest.param(kind, marks=[skip] if kind in left_out else []) for kind in kinds]
+    # One installation at a time on each of the processes that the tests are spread over.
+    parameters = [
+        pytest.param(kind, marks=[pytest.mark.xdist_group(f"processes-{kind}"), *([skip] if kind in left_out else [])])
+        for kind in kinds
+    ]
     metafunc.parametrize("installation_on", parameters, indirect=True, scope="session")
 
 

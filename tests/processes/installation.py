@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ SOURCES, TARGETS = demo.SOURCES, demo.TARGETS
 SKUS = tuple(f"SKU-{number:02d}" for number in range(1, 41))
 # What lies there at first: the targets show the pool already, so the first check of everything writes nothing.
 STOCK = {("matriz", "Geral"): 6_000_000, ("filial", "Geral"): 4_000_000, **dict.fromkeys(TARGETS, 10_000_000)}
+# The short version is part of `make test`; the long one is `make test-processes`.
+IS_FULL = os.environ.get("PROCESS_TESTS") == "full"
+# How many times shorter than in earnest everybody's patience is: a dead worker's lease, the sweep, a lock.
+HURRY = 1 if IS_FULL else 5
+LEASE_S = 30.0 / HURRY
 START_S = 60.0
 # The lease of a dead worker, the sweep, and the work itself on a machine that is busy with other things.
 SETTLE_S = 150.0
@@ -200,6 +205,7 @@ class Installation:
             "BLING_RATE_PER_SECOND": "100",
             "SETTLE_WINDOW_S": str(WINDOW_S),
             "PYTHONUNBUFFERED": "1",
+            "HURRY": str(HURRY),
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
@@ -251,7 +257,7 @@ class Installation:
         return process
 
     def worker(self) -> Process:
-        return self.run("worker", "-m", "jobs.worker")
+        return self._hurried("worker", "jobs.worker:main")
 
     def harmed_worker(self, harm: str) -> tuple[Process, Path]:
         """A worker that harms itself at a named place (programs/harmed.py), and the file that says that it did."""
@@ -265,16 +271,19 @@ class Installation:
         wait_until(lambda: self.answers("/healthz"), START_S, web.text)
         return mark
 
+    def _hurried(self, name: str, program: str, *words: str) -> Process:
+        return self.run(name, "-m", "tests.processes.programs.hurried", program, *words)
+
     def _harmed(self, name: str, harm: str, program: str, *words: str) -> tuple[Process, Path]:
         mark = self.directory / f"harm-{self._count}"
         command = ("-m", "tests.processes.programs.harmed", program, *words)
         return self.run(name, *command, HARM=harm, HARM_MARK=str(mark)), mark
 
     def scheduler(self) -> Process:
-        return self.run("scheduler", "-m", "jobs.scheduler")
+        return self._hurried("scheduler", "jobs.scheduler:main")
 
     def start_web(self) -> Process:
-        web = self.run("web", "-m", "gunicorn", "-c", "gunicorn.conf.py")
+        web = self._hurried("web", "gunicorn.app.wsgiapp:run", "-c", "gunicorn.conf.py")
         wait_until(lambda: self.answers("/healthz"), START_S, lambda: web.text()[-3000:])
         return web
 
@@ -299,8 +308,11 @@ class Installation:
                 Queue("live", connection=redis).enqueue_call("jobs.sync.drain", args=(organization_id,), result_ttl=0)
 
     def command(self, *words: str) -> str:
+        return self._once("-m", "flask", "--app", "app", *words)
+
+    def _once(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "app", *words],
+            [sys.executable, *words],
             cwd=ROOT,
             env=self.environment(),
             capture_output=True,
@@ -310,6 +322,12 @@ class Installation:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def answer(self, was_applied: Mapping[str, bool]) -> None:
+        """A person says of these writes, by id, whether Bling applied them."""
+        words = [f"{write_id}={'yes' if applied else 'no'}" for write_id, applied in was_applied.items()]
+        self._once("-m", "tests.processes.programs.person", *words)
+        self.wake()
 
     def answers(self, path: str) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -351,7 +369,7 @@ class Installation:
             "webhooks to be delivered": len(deliveries),
             "events pending": self.count("event", "state = 'pending'"),
             "dirty SKUs": self.count("dirty_sku"),
-            "writes on their way": self.count("stock_write", "state IN ('planned', 'sending')"),
+            "writes on their way": self.count("stock_write", "state IN ('planned', 'sending', 'unknown')"),
             "open runs": self.count("run", "finished_at IS NULL"),
             "open items": self.count("run_item", "finished_at IS NULL"),
         }

@@ -8,18 +8,16 @@ import time
 
 import pytest
 
-from tests.processes.conftest import IS_FULL
-from tests.processes.installation import SKUS, Installation, wait_until
+from tests.processes.installation import IS_FULL, LEASE_S, SKUS, Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
 pytestmark = pytest.mark.processes
 
-KILLS = 100 if IS_FULL else 16
+KILLS = 100 if IS_FULL else 10
 SKUS_A_ROUND = 4
 PATIENCE_S = 8.0
-LEASE_S = 30.0
 # A sale on a shared deposit takes some twenty things that can be noticed from outside; what follows are its echoes.
-EFFECTS = range(1, 36) if IS_FULL else range(2, 26, 4)
+EFFECTS = range(1, 36) if IS_FULL else range(2, 26, 5)
 
 
 @pytest.mark.in_short("sqlite")

@@ -10,14 +10,13 @@ from contextlib import closing
 
 import pytest
 
-from tests.processes.installation import Installation, Process, wait_until
+from tests.processes.installation import LEASE_S, Installation, Process, wait_until
 from tests.processes.merchant import Merchant, check
 
 pytestmark = pytest.mark.processes
 
-# DESIGN: within 60 s plus what Bling takes. Lease and sweep need 41 of them; the rest is for a machine that is busy.
+# DESIGN: within 60 s plus what Bling takes. In earnest lease and sweep need 41 of them; the rest is for a busy machine.
 TAKEN_OVER_S = 60.0
-LEASE_S = 30.0
 
 
 @pytest.mark.in_short("postgres")
@@ -42,14 +41,16 @@ def test_what_dead_workers_held_is_right_again_within_a_minute(installation: Ins
     installation.only_workers(2)
     gate.open()
 
-    took_s = {}
-    while installation.open_work():
+    took_s: dict[str, float] = {}
+    while "everything" not in took_s:
         assert time.monotonic() - died_at < 2 * TAKEN_OVER_S, installation.open_work()
+        is_over = not installation.open_work()
         for sku in ("SKU-01", "SKU-02", "SKU-03"):
             if sku not in took_s and not installation.count("dirty_sku", f"sku = '{sku}'"):
                 took_s[sku] = time.monotonic() - died_at
+        if is_over:
+            took_s["everything"] = time.monotonic() - died_at
         time.sleep(0.2)
-    took_s["everything"] = time.monotonic() - died_at
     print("after the deaths it took", {name: round(seconds, 1) for name, seconds in took_s.items()})
     check(installation)
     assert max(took_s.values()) < TAKEN_OVER_S
@@ -67,7 +68,7 @@ def test_a_worker_paused_before_the_socket_sends_nothing_when_it_wakes_up(instal
     others = [installation.worker(), installation.worker()]
 
     installation.settle()
-    wait_until(lambda: time.monotonic() - stopped_at > LEASE_S + 5)
+    wait_until(lambda: time.monotonic() - stopped_at > LEASE_S * 1.2)
     paused.send(signal.SIGCONT)
 
     wait_until(lambda: "too late for the request to leave" in paused.text(), why=paused.text)
@@ -84,7 +85,7 @@ def test_a_worker_that_stood_still_under_load_for_longer_than_its_lease_harms_no
         wait_until(lambda: merchant.done > 10)
         _stop_outside_of_transactions(installation, workers[0])
         stopped_at, done = time.monotonic(), merchant.done
-        wait_until(lambda: time.monotonic() - stopped_at > LEASE_S + 5)
+        wait_until(lambda: time.monotonic() - stopped_at > LEASE_S * 1.2)
         workers[0].send(signal.SIGCONT)
         wait_until(lambda: merchant.done > done + 50)
 

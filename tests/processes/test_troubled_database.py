@@ -14,13 +14,13 @@ import pytest
 from psycopg import sql
 
 from tests.conftest import with_database
-from tests.processes.installation import Installation, wait_until
+from tests.processes.installation import HURRY, Installation, wait_until
 from tests.processes.merchant import Merchant, check
 
 pytestmark = pytest.mark.processes
 
 # Somewhat shorter, and somewhat longer, than a statement of ours waits for a lock.
-SHORT_S, LONG_S = 8.0, 13.0
+SHORT_S, LONG_S = 8.0 / HURRY, 13.0 / HURRY
 
 
 def under_load(installation: Installation, seed: int, trouble: Callable[[], object]) -> None:

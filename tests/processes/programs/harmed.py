@@ -24,6 +24,7 @@ import peewee
 
 import queues
 from bling.wire import Wire
+from tests.processes.programs.hurried import hurry
 
 MARK = os.environ["HARM_MARK"]
 
@@ -111,6 +112,7 @@ def _caller() -> str:
 
 
 def main() -> int:
+    hurry()
     which_name, moment, where = os.environ["HARM"].split(" ", 2)
     module_name, _, function = sys.argv.pop(1).partition(":")
     program = importlib.import_module(module_name)
