@@ -27,6 +27,7 @@ from db import database
 from models import Account, Cell, GroupDeposit, ItemDeposit, Movement, Pool, Priority, StockGroup, StockWrite, User
 from services.bling_clients import describe, note_failure
 from services.dirty import Claim, LeaseLost, hold, mark_dirty
+from services.persistence import insist
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +66,27 @@ def send_write(write_id: str, claim: Claim, client: BlingClient) -> Sent:
         bling_id = client.create_movement(order, before_leaving=lambda: _mark_sending(write.id, claim))
     except BlingError as error:
         log.warning("Write %s of account %s: %s", write.id, write.account_id, error)
-        state = outcome_of(_answer_of(error))
-        words = describe(error)
-        if state is WriteState.REJECTED:
-            _reject(write, words)
-        else:
-            if _move(write.id, state, error=words, ended_at=utcnow()) is None and state is WriteState.PLANNED:
-                _heed_late_answer(write, is_applied=False)
-            note_failure(write.account, error)
-        return Sent(write.id, write.account_id, state, words)
+        failure = error
+    else:
+        insist(lambda: _note_applied(write, bling_id))
+        return Sent(write.id, write.account_id, WriteState.CONFIRMED)
+    return insist(lambda: _note_failed(write, failure))
+
+
+def _note_applied(write: StockWrite, bling_id: int) -> None:
     if not confirm(write, bling_id):
         _heed_late_answer(write, is_applied=True, bling_id=bling_id)
-    return Sent(write.id, write.account_id, WriteState.CONFIRMED)
+
+
+def _note_failed(write: StockWrite, error: BlingError) -> Sent:
+    state, words = outcome_of(_answer_of(error)), describe(error)
+    if state is WriteState.REJECTED:
+        _reject(write, words)
+    else:
+        if _move(write.id, state, error=words, ended_at=utcnow()) is None and state is WriteState.PLANNED:
+            _heed_late_answer(write, is_applied=False)
+        note_failure(write.account, error)
+    return Sent(write.id, write.account_id, state, words)
 
 
 def _answer_of(error: BlingError) -> Answer:
