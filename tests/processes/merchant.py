@@ -100,26 +100,31 @@ def check(installation: Installation) -> int:
 def faults(installation: Installation, undecided_skus: Set[str] = frozenset()) -> list[str]:
     """Which sums do not hold; empty when all is well."""
     bling, found = installation.bling, []
-    moved: dict[str, Decimal] = defaultdict(Decimal)
-    for movement in bling.movements():
-        if movement.origin != "api":
-            moved[movement.sku] += movement.after - movement.before
-    at_first = sum(STOCK[place] for place in SOURCES)
     for sku in SKUS:
-        sources = [bling.balance(account, sku, deposit) for account, deposit in SOURCES]
-        targets = [bling.balance(account, sku, deposit) for account, deposit in TARGETS]
-        held, due = sum((balance.physical for balance in sources), ZERO), at_first + moved[sku]
-        pool = max(due - sum((balance.reserved for balance in (*sources, *targets)), ZERO), ZERO)
-        shown = [balance.virtual for balance in targets]
+        held = sum((bling.balance(account, sku, deposit).physical for account, deposit in SOURCES), ZERO)
+        due, in_pool = total(installation, sku), pool(installation, sku)
+        shown = [bling.balance(account, sku, deposit).virtual for account, deposit in TARGETS]
         if sku in undecided_skus:
-            if max(shown) > pool:
-                found.append(f"{sku}: undecided, but of {pool} the targets show {', '.join(map(str, shown))}")
+            if max(shown) > in_pool:
+                found.append(f"{sku}: undecided, but of {in_pool} the targets show {', '.join(map(str, shown))}")
             continue
         if held != due:
             found.append(f"{sku}: the sources hold {held}, not {due}")
-        if any(quantity != pool for quantity in shown):
-            found.append(f"{sku}: the pool is {pool}, the targets show {', '.join(map(str, shown))}")
+        if any(quantity != in_pool for quantity in shown):
+            found.append(f"{sku}: the pool is {in_pool}, the targets show {', '.join(map(str, shown))}")
     return found
+
+
+def total(installation: Installation, sku: str) -> Decimal:
+    """What the sources have to hold: what they held, and every movement since, wherever it was made."""
+    moved = (one.after - one.before for one in installation.bling.movements(product=sku) if one.origin != "api")
+    return sum(moved, Decimal(sum(STOCK[place] for place in SOURCES)))
+
+
+def pool(installation: Installation, sku: str) -> Decimal:
+    """What the targets have to show."""
+    reserved = (installation.bling.balance(account, sku, deposit).reserved for account, deposit in PLACES)
+    return max(total(installation, sku) - sum(reserved, ZERO), ZERO)
 
 
 def not_applied_once(installation: Installation, left_out: Set[str] = frozenset()) -> list[str]:

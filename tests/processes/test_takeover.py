@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from tests.processes.installation import LEASE_S, Installation, Process, wait_until
-from tests.processes.merchant import Merchant, check
+from tests.processes.merchant import Merchant, check, pool, undecided
 
 pytestmark = pytest.mark.processes
 
@@ -54,6 +54,39 @@ def test_what_dead_workers_held_is_right_again_within_a_minute(installation: Ins
     print("after the deaths it took", {name: round(seconds, 1) for name, seconds in took_s.items()})
     check(installation)
     assert max(took_s.values()) < TAKEN_OVER_S
+
+
+@pytest.mark.in_short("sqlite")
+def test_what_nobody_can_tell_of_dead_workers_is_short_until_a_person_does(installation: Installation) -> None:
+    """One died before its write left, one after Bling applied it; then somebody sold there, and no event told of any
+    of it."""
+    bling = installation.bling
+    harms = {
+        "SKU-07": "SIGKILL after services.writes:_mark_sending",
+        "SKU-08": "SIGKILL before services.writes:confirm",
+    }
+    installation.only_workers(0)
+    for sku, harm in harms.items():
+        bling.sell("matriz", sku, 2, "Geral")
+        wait_until(lambda due=sku: installation.count("dirty_sku", f"sku = '{due}'"))
+        bling.faults.set("webhook_lost", rate=1)
+        victim, _ = installation.harmed_worker(harm)
+        installation.wake()
+        wait_until(lambda one=victim: not one.is_alive(), why=victim.text)
+        [(account,)] = installation.rows(
+            "SELECT a.key FROM stock_write w JOIN account a ON a.id = w.account_id"
+            f" JOIN product p ON p.id = w.product_id WHERE w.state = 'sending' AND p.sku = '{sku}'"
+        )
+        bling.sell(account, sku, 5, "Loja virtual")
+        bling.faults.clear()
+    installation.only_workers(2)
+
+    installation.settle()
+
+    assert {write.sku: write.was_applied for write in undecided(installation)} == {"SKU-07": False, "SKU-08": True}
+    # A decrease counts as not applied; where it was, two units more seem to be sold.
+    assert [bling.balance("avulsa", sku, "Loja virtual").virtual - pool(installation, sku) for sku in harms] == [0, -2]
+    assert check(installation) == 2
 
 
 @pytest.mark.in_short("sqlite")
