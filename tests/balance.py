@@ -15,4 +15,6 @@ class Together(LoadScopeScheduling):
     """Gives each process the next test or group as soon as it is free; groups come first, as they are the largest."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+        place = next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+        # There each database has a running program of its own.
+        return f"{place}postgres" if place == "tests/processes/" and "[postgres" in nodeid else place

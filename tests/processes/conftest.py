@@ -28,11 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kinds = only.args if only else KINDS
     left_out = set() if IS_FULL else set(kinds) - set(short.args if short else ())
     skip = pytest.mark.skip(reason="in the long version only: PROCESS_TESTS=full")
-    # One installation at a time on each of the processes that the tests are spread over.
-    parameters = [
-        pytest.param(kind, marks=[pytest.mark.xdist_group(f"processes-{kind}"), *([skip] if kind in left_out else [])])
-        for kind in kinds
-    ]
+    parameters = [pytest.param(kind, marks=[skip] if kind in left_out else []) for kind in kinds]
     metafunc.parametrize("installation_on", parameters, indirect=True, scope="session")
 
 
