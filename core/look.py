@@ -65,10 +65,10 @@ def look_at_cell(
             accounted=seen.physical, reserved=seen.reserved, is_baseline=True, is_blocked=open_write is not None
         )
         return _with_newest_event(baseline, seen, events, None, window)
-    difference = seen.physical - book.accounted
     reserved, reserved_again_at = _reserved(book, seen, events, window, told_reserved)
     if open_write is not None:
-        return replace(_blocked(book, seen, difference, open_write, writes, window), reserved=reserved)
+        return _blocked(book, seen, reserved, open_write, writes, window)
+    difference = seen.physical - book.accounted
     since = [write for write in writes if write.ended_at >= book.read_at]
     start = book.accounted - total(write.quantity for write in since)
     if difference == ZERO:
@@ -109,14 +109,13 @@ def _reserved(
     tell nothing: both may be from before it, unless the newest event says so.
     """
     over_at = None if book.reserved_at is None else book.reserved_at + window
-    if over_at is None or seen.at >= over_at or seen.reserved == book.reserved:
+    if over_at is None or seen.at >= over_at:
         return seen.reserved, None
     newest = [event.reserved for event in events if event.reserved is not None][-1:]
     if seen.reserved in (told, *newest):
         return seen.reserved, None
-    if seen.reserved < book.reserved or seen.reserved == book.reserved_before:
-        return book.reserved, over_at
-    return seen.reserved, None
+    counted = book.reserved if seen.reserved == book.reserved_before else max(seen.reserved, book.reserved)
+    return counted, None if counted == seen.reserved else over_at
 
 
 def _until(again_at: datetime | None, look: Look) -> Look:
@@ -151,16 +150,17 @@ def baseline_due(
 def _blocked(
     book: Book,
     seen: Seen,
-    difference: Decimal,
+    reserved: Decimal,
     open_write: OpenWrite,
     writes: Sequence[OwnWrite],
     window: timedelta,
 ) -> Look:
     """A cell with a write whose outcome is unknown: nothing is booked, and the smaller of the two readings counts."""
+    difference = seen.physical - book.accounted
     readings = (difference, difference - open_write.quantity)
     is_known = ZERO in readings or _is_passed(book, seen, writes, window)
     doubt = ZERO if is_known else min(ZERO, *readings)
-    return Look(accounted=book.accounted, reserved=seen.reserved, doubt=doubt, is_blocked=True)
+    return Look(accounted=book.accounted, reserved=reserved, doubt=doubt, is_blocked=True)
 
 
 def _with_newest_event(

@@ -126,6 +126,12 @@ def test_a_count_close_to_the_call_hides_it() -> None:
     assert judge(8, told(None, 8, 5), confirmed=[own("w0", -1, 11)]).outcome is UNDECIDABLE
 
 
+def test_a_balance_may_be_one_of_before_what_bling_may_not_have_shown_yet() -> None:
+    assert judge(8, told(-3, 5, 1)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(8, told(-3, 5, -0.001)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(8, told(-3, 5, -0.002)).outcome is UNDECIDABLE
+
+
 def test_a_write_whose_event_was_lost_may_have_come_between() -> None:
     lost, sale = own("w0", -1, 8), told(-3, 8, 0.5)
 

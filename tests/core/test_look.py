@@ -326,6 +326,26 @@ def test_an_event_says_that_fewer_reservations_are_new() -> None:
     assert look_at_cell(book, seen, [replace(posted, reserved=None)], (), None, WINDOW).reserved == 3
 
 
+def test_only_the_newest_event_says_so() -> None:
+    events = [fact("e1", -3, 10, ago(1), reserved=0), fact("e2", 3, 10, ago(0.5), reserved=2)]
+
+    assert look_at_cell(reserving(3, 1, 2), Seen(D(10), D(0), NOON), events, (), None, WINDOW).reserved == 3
+    assert look_at_cell(reserving(3, 1, 2), Seen(D(10), D(2), NOON), events, (), None, WINDOW).reserved == 2
+
+
+def test_reservations_may_be_old_where_a_write_is_in_doubt_as_well() -> None:
+    doubtful = OpenWrite(D(-2), Purpose.TARGET)
+
+    assert look_at_cell(reserving(3, 1, 2), Seen(D(10), D(0), NOON), (), (), doubtful, WINDOW).reserved == 3
+    assert look_at_cell(reserving(3, 1, 2), Seen(D(10), D(5), NOON), (), (), doubtful, WINDOW).reserved == 5
+
+
+def test_the_reservations_that_the_books_say_ask_for_no_other_look() -> None:
+    look = look_at_cell(reserving(3, 1, 2), Seen(D(10), D(3), NOON), (), (), None, WINDOW)
+
+    assert (look.reserved, look.again_at, look.must_look) == (3, None, False)
+
+
 def test_more_reservations_count_at_once_unless_they_were_there_a_moment_ago() -> None:
     book = reserving(1, 4, 2)
 

@@ -139,6 +139,16 @@ def test_an_order_on_a_target_lowers_the_others_and_leaves_its_own_shelf() -> No
     assert writes(plan) == {AVULSA: -4}
 
 
+def test_an_event_that_tells_of_fewer_orders_raises_the_pool_where_a_reading_alone_would_not() -> None:
+    ordered = Book(D(10), D(4), ago(60), None, ago(2), D(0))
+    cancelled = replace(source(10), book=ordered)
+
+    read, told = (plan_pool(pool(replace(cancelled, told_reserved=said), target(6))) for said in (None, D(0)))
+
+    assert (read.available, read.wishes) == (6, ())
+    assert (told.available, writes(told)) == (10, {FILIAL: 4})
+
+
 def test_posting_the_order_of_a_target_writes_it_back_once() -> None:
     plan = plan_pool(pool(source(10), target(10, 6, reserved=0, was_reserved=4), target(6, key=AVULSA)))
 
