@@ -165,6 +165,7 @@ class Installation:
         self.port = free_port()
         self._settings: dict[str, str] = {}
         self._count = 0
+        self._reader: psycopg.Connection[tuple[Any, ...]] | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -241,6 +242,8 @@ class Installation:
             process.kill()
         if self.server is not None:
             self.server.stop()
+        if self._reader is not None:
+            self._reader.close()
         self.bling.close()
         self.redis.kill()
 
@@ -346,6 +349,7 @@ class Installation:
             try:
                 return self._rows(query)
             except (sqlite3.OperationalError, psycopg.OperationalError):
+                self._reader = None
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
@@ -355,8 +359,9 @@ class Installation:
             path = self.database_url.removeprefix("sqlite:///")
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
                 return connection.execute(query).fetchall()
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
-            return connection.execute(query).fetchall()
+        if self._reader is None:
+            self._reader = psycopg.connect(self.database_url, autocommit=True)
+        return self._reader.execute(query).fetchall()
 
     def count(self, table: str, where: str = "1 = 1") -> int:
         [(found,)] = self.rows(f"SELECT COUNT(*) FROM {table} WHERE {where}")

@@ -74,15 +74,16 @@ class Merchant:
             self._random.choice((self.bling.post, self.bling.cancel))(order)
 
 
-def check(installation: Installation) -> int:
+def check(installation: Installation, *, is_told: bool = True) -> int:
     """Every promise for every SKU, from Bling's own books; returns how many writes had to be put before a person.
 
     A write whose outcome nobody can tell may wait for a person only where somebody else moved the same deposit of the
-    same SKU while its call was under way; of its SKU the targets may show less than there is, never more. Once the
-    person has said what Bling did, nothing at all is wrong.
+    same SKU while its call was under way, or, where not all events come (`is_told` False), between the look that the
+    write was planned after and the one that was to settle it. Of its SKU the targets may show less than there is, never
+    more. Once the person has said what Bling did, nothing at all is wrong.
     """
     assert not installation.open_work()
-    waiting = undecided(installation)
+    waiting = undecided(installation, is_told=is_told)
     without_excuse = [write for write in waiting if not write.excuse]
     assert not without_excuse, "\n".join(map(str, without_excuse))
     skus = {write.sku for write in waiting}
@@ -157,42 +158,31 @@ class Undecided:
     excuse: tuple[str, ...]
 
 
-def undecided(installation: Installation) -> list[Undecided]:
-    """Writes that nothing but a person can settle."""
+def undecided(installation: Installation, *, is_told: bool = True) -> list[Undecided]:
+    """Writes that nothing but a person can settle; see check()."""
     answered = {bling_id for (bling_id,) in installation.rows("SELECT bling_id FROM stock_write")}
-    return [
-        _undecided(installation, answered, *row)
-        for row in installation.rows(
-            "SELECT w.id, p.sku, d.bling_id, w.quantity, w.sent_at, w.ended_at FROM stock_write w"
-            " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
-            " WHERE w.state = 'unknown' OR w.evidence = 'smaller_pool' ORDER BY w.id"
+    found = []
+    for write_id, sku, deposit_id, micros, *moments in installation.rows(
+        "SELECT w.id, p.sku, d.bling_id, w.quantity, w.planned_at, w.sent_at, w.ended_at, w.found_at FROM stock_write w"
+        " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
+        " WHERE w.state = 'unknown' OR w.evidence = 'smaller_pool' ORDER BY w.id"
+    ):
+        quantity = Decimal(micros) / MILLION
+        planned_at, sent_at, ended_at, found_at = (moment / 1000 for moment in moments)
+        begins, ends = (sent_at, ended_at + WINDOW_S) if is_told else (planned_at, found_at)
+        there = [one for one in installation.bling.movements(product=sku) if one.deposit_id == deposit_id]
+        # At most one write at a time is under way to a cell, so what nobody confirmed in that time is this one.
+        was_applied = any(
+            one.origin == "api"
+            and one.id not in answered
+            and one.after - one.before == quantity
+            and sent_at <= one.at <= ended_at + CLOCK_S
+            for one in there
         )
-    ]
-
-
-def _undecided(
-    installation: Installation,
-    answered: Set[int],
-    write_id: str,
-    sku: str,
-    deposit_id: int,
-    micros: int,
-    sent_ms: int,
-    ended_ms: int,
-) -> Undecided:
-    quantity, sent_at, ended_at = Decimal(micros) / MILLION, sent_ms / 1000, ended_ms / 1000
-    there = [one for one in installation.bling.movements(product=sku) if one.deposit_id == deposit_id]
-    # At most one write at a time is under way to a cell, so what nobody confirmed in that time is this one.
-    was_applied = any(
-        one.origin == "api"
-        and one.id not in answered
-        and one.after - one.before == quantity
-        and sent_at <= one.at <= ended_at + CLOCK_S
-        for one in there
-    )
-    excuse = tuple(
-        f"{one.origin} {one.after - one.before} at {one.at - sent_at:+.2f} s"
-        for one in there
-        if one.origin != "api" and sent_at - WINDOW_S <= one.at <= ended_at + 2 * WINDOW_S
-    )
-    return Undecided(write_id, sku, deposit_id, quantity, was_applied, excuse)
+        excuse = tuple(
+            f"{one.origin} {one.after - one.before} at {one.at - sent_at:+.2f} s"
+            for one in there
+            if one.origin != "api" and begins - WINDOW_S <= one.at <= ends + WINDOW_S
+        )
+        found.append(Undecided(write_id, sku, deposit_id, quantity, was_applied, excuse))
+    return found

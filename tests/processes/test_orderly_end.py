@@ -20,7 +20,7 @@ ENDS_S = 25.0
 def test_everything_ends_in_time_in_the_middle_of_the_work(installation: Installation) -> None:
     installation.only_workers(3)
     with Merchant(installation, seed=31, pause_s=0.05) as merchant:
-        wait_until(lambda: merchant.done > 30)
+        wait_until(lambda: merchant.done > 15)
         programs = [p for name in ("web", "worker", "scheduler") for p in installation.alive(name)]
         told_at = time.monotonic()
         for _ in range(2):  # Hosts may say so more than once.
