@@ -21,7 +21,7 @@ from tests.stateful.simulation.shrink import shrink
 
 KEPT = Path("var/simulation")
 #: Seeds that are given no profile take these in turn.
-IN_TURN = ("calm", "webhooks", "stale", "down", "rough")
+IN_TURN = tuple(PROFILES)
 
 
 @dataclass(frozen=True)
