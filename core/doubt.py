@@ -148,8 +148,6 @@ def _compare(
     confirmed: Sequence[OwnWrite],
 ) -> Outcome:
     """The outcome whose story alone leads to `level`."""
-    as_applied = _leads(write, write.quantity, start, level, events, confirmed)
-    as_not_applied = _leads(write, ZERO, start, level, events, confirmed)
     # An event of its size close to the call may be the write's own, or not.
     has_twin = any(
         event.quantity == write.quantity
@@ -157,9 +155,15 @@ def _compare(
         and not _is_echo(event, confirmed)
         for event in events
     )
-    if as_applied == as_not_applied or (as_not_applied and has_twin):
-        return Outcome.UNDECIDABLE
-    return Outcome.APPLIED if as_applied else Outcome.NOT_APPLIED
+    # Clocks that agree leave fewer places for the write; only where that tells nothing may they be further apart.
+    for tolerance in (timedelta(0), PROMPT, CLOCKS_APART):
+        as_applied = _leads(write, write.quantity, start, level, events, confirmed, tolerance)
+        as_not_applied = _leads(write, ZERO, start, level, events, confirmed, tolerance)
+        if as_not_applied and has_twin:
+            break
+        if as_applied != as_not_applied:
+            return Outcome.APPLIED if as_applied else Outcome.NOT_APPLIED
+    return Outcome.UNDECIDABLE
 
 
 def _leads(
@@ -169,16 +173,18 @@ def _leads(
     level: _Level,
     events: Sequence[StockFact],
     confirmed: Sequence[OwnWrite],
+    tolerance: timedelta,
 ) -> bool:
     """Whether the events lead from `start` to `level` with one step of `quantity`, that no event tells of, at the call.
 
-    The first of them may tell of what `start` contains already, when they came late; the last may be newer than
-    `level`, as long as they link up to it.
+    The first of them may tell of what `start` contains already, when they came late: whatever happened before the call
+    may. The last may be newer than `level`, as long as they link up to it.
     """
-    early = next((n for n, event in enumerate(events) if not _is_before(event, write)), len(events))
-    late = next((n for n, event in enumerate(events) if _is_after(event, write)), len(events))
-    for skipped in range(early + 1):
-        for step in range(early, late + 1):
+    first = write.sent_at - tolerance
+    early = next((n for n, one in enumerate(events) if one.told_until is None or one.told_until >= first), len(events))
+    late = _first_after(events, write.ended_at + tolerance)
+    for skipped in range(_first_after(events, write.sent_at + tolerance) + 1):
+        for step in range(max(early, skipped), max(late, skipped) + 1):
             before, rest = events[skipped:step], events[step:]
             for reached in _candidates(quantity, start, level.balance, before, rest, confirmed):
                 if find_chain(start, reached, before, confirmed, whole=True) is None:
@@ -186,6 +192,13 @@ def _leads(
                 if _passes(reached + quantity, level.balance, rest, level.included - step):
                     return True
     return False
+
+
+def _first_after(events: Sequence[StockFact], moment: datetime) -> int:
+    """The place of the first event that Bling dates after a moment."""
+    return next(
+        (n for n, one in enumerate(events) if one.told_from is not None and one.told_from > moment), len(events)
+    )
 
 
 def _candidates(
@@ -220,10 +233,6 @@ def _passes(start: Decimal, level: Decimal, events: Sequence[StockFact], at_leas
 def _is_echo(event: StockFact, confirmed: Sequence[OwnWrite]) -> bool:
     """Whether the event tells of a write that is known to have been applied."""
     return any((event.quantity, event.after) == (one.quantity, one.after) for one in confirmed if not one.is_echoed)
-
-
-def _is_before(event: StockFact, write: DoubtfulWrite) -> bool:
-    return event.told_until is not None and event.told_until < write.sent_at - CLOCKS_APART
 
 
 def _is_after(event: StockFact, write: DoubtfulWrite) -> bool:

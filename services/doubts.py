@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from clock import utcnow
-from core.doubt import FALLIBLE, DoubtfulWrite, Judgement, Outcome, Proof, is_own_event, judge_outcome, smaller_pool
-from core.facts import Seen
+from core.doubt import CLOCKS_APART, FALLIBLE, DoubtfulWrite, Judgement, Outcome, Proof, judge_outcome, smaller_pool
+from core.facts import ZERO, Seen
 from core.intents import WriteState
 from db import database
-from models import Cell, Pool, StockGroup, StockWrite
+from models import Cell, Event, Pool, StockGroup, StockWrite
 from services.dirty import Claim, hold
 from services.frames import ECHO_MEMORY, CellFrame, Readings, book_of, own_write, stock_fact
-from services.writes import ABANDONED, confirm, deny, heed, moves_pool
+from services.writes import ABANDONED, confirm, deny, heed, moves_pool, reopen
 
 # A process that dies with a call under way has hardly ever just been stopped before it: the call left at once.
 LEFT_WITHIN = timedelta(seconds=2)
@@ -62,8 +62,8 @@ def _in_doubt(cells: Iterable[CellFrame]) -> list[tuple[StockWrite, CellFrame]]:
     return list(found.values())
 
 
-def heed_late_events(claim: Claim, cells: Iterable[CellFrame]) -> bool:
-    """Take notice of writes' own events that came after the writes were settled without them. True: books changed.
+def heed_late_events(claim: Claim, cells: Iterable[CellFrame], window: timedelta) -> bool:
+    """Judge writes that were settled on evidence anew where late events tell more. True: the books may have changed.
 
     :raise LeaseLost: the SKU is no longer ours, and nothing was changed.
     """
@@ -76,26 +76,46 @@ def heed_late_events(claim: Claim, cells: Iterable[CellFrame]) -> bool:
         & StockWrite.evidence.in_(FALLIBLE)
         & (StockWrite.ended_at > utcnow() - ECHO_MEMORY)
     )
-    own = [write for write in recent if _has_own_event(write, told[write.cell_id]) and _is_news(write)]
-    if not own:
+    news = [(write, found) for write in recent if (found := _judge_again(write, told[write.cell_id], window))]
+    if not news:
         return False
     with database.atomic():
         hold(claim)
-        for write in own:
-            heed(write, Proof.EVENT, is_applied=True)
+        for write, judgement in news:
+            _heed(write, judgement)
     return True
 
 
-def _is_news(write: StockWrite) -> bool:
-    return bool(write.state == WriteState.CANCELLED or write.evidence == Proof.SMALLER_POOL)
-
-
-def _has_own_event(write: StockWrite, cell: CellFrame) -> bool:
-    facts = [fact for event in cell.events if (fact := stock_fact(event)) is not None]
-    echoed = [(one.quantity, one.before + one.quantity) for one in cell.writes if one.id != write.id]
-    return any(
-        is_own_event(_doubtful_write(write), fact) and (fact.quantity, fact.after) not in echoed for fact in facts
+def _judge_again(write: StockWrite, cell: CellFrame, window: timedelta) -> Judgement | None:
+    """What is known now of a write that was settled before; None when nothing came that could tell more."""
+    pending = {event.id for event in cell.events}
+    told = Event.select().where(
+        (Event.account == cell.account.id)
+        & (Event.product_bling_id == cell.product.bling_id)
+        & (Event.deposit_bling_id == cell.deposit.bling_id)
+        & (Event.received_at > write.sent_at - CLOCKS_APART)
     )
+    events = list(told.order_by(Event.bling_event_id, Event.id))
+    until = (write.found_at or write.ended_at) + CLOCKS_APART
+    facts = [(event.id, fact) for event in events if (fact := stock_fact(event)) is not None]
+    if not any(one in pending and fact.told_from is not None and fact.told_from <= until for one, fact in facts):
+        return None
+    seen = None if write.found is None else Seen(write.found, ZERO, write.found_at)
+    # Nothing was booked while the write was open: its cell's books said what it was planned from.
+    echoes = {(one.quantity, one.before + one.quantity) for one in cell.writes if one.id != write.id}
+    known = [fact for _, fact in facts if (fact.quantity, fact.after) not in echoes]
+    judgement = judge_outcome(_doubtful_write(write), write.before, known, (), seen, window)
+    if judgement.outcome is Outcome.OPEN or (write.evidence == Proof.PERSON and judgement.proof is not Proof.EVENT):
+        return None
+    return judgement
+
+
+def _heed(write: StockWrite, judgement: Judgement) -> None:
+    if judgement.outcome is not Outcome.UNDECIDABLE:
+        heed(write, judgement.proof or Proof.CHAIN, is_applied=judgement.outcome is Outcome.APPLIED)
+    elif write.evidence not in (Proof.SMALLER_POOL, Proof.EITHER):
+        proof = Proof.SMALLER_POOL if _matters(write) else Proof.EITHER
+        reopen(write, proof, is_applied=smaller_pool(write.quantity) is Outcome.APPLIED)
 
 
 def _doubtful_write(write: StockWrite) -> DoubtfulWrite:

@@ -94,7 +94,7 @@ def settle_batch(
 
 def _needs_look(case: Case) -> bool:
     try:
-        if heed_late_events(case.claim, case.cells):
+        if heed_late_events(case.claim, case.cells, settle_window()):
             reload_frames(case)
     except LeaseLost:
         return False

@@ -183,10 +183,10 @@ def _cells(pool_ids: Sequence[str]) -> dict[str, list[CellBooks]]:
         .order_by(Account.name, Deposit.name, Cell.id)
     )
     ids = [row.id for row in rows]
-    moved = _sums(Movement, Movement.cell, Movement.cell.in_(ids))
-    written = _sums(
-        StockWrite, StockWrite.cell_id, StockWrite.cell_id.in_(ids) & (StockWrite.state == WriteState.CONFIRMED)
-    )
+    # A cell that came back began anew: what was before its baseline is in it.
+    moved = _sums(Movement, Movement.cell, Movement.cell.in_(ids) & (Movement.booked_at > Cell.baseline_at))
+    confirmed = (StockWrite.state == WriteState.CONFIRMED) & (StockWrite.ended_at > Cell.baseline_at)
+    written = _sums(StockWrite, StockWrite.cell_id, StockWrite.cell_id.in_(ids) & confirmed)
     movements, writes = _latest_movements(ids), _latest_writes(ids)
     found: dict[str, list[CellBooks]] = {}
     for row in rows:
@@ -208,13 +208,18 @@ def _cells(pool_ids: Sequence[str]) -> dict[str, list[CellBooks]]:
 
 def _sums(model, cell, condition):  # type: ignore[no-untyped-def]
     """(how many, how much) by cell."""
-    rows = model.select(cell, fn.COUNT(model.id), fn.SUM(model.quantity)).where(condition).group_by(cell).tuples()
+    sums = model.select(cell, fn.COUNT(model.id), fn.SUM(model.quantity)).join(Cell, on=(cell == Cell.id))
+    rows = sums.where(condition).group_by(cell).tuples()
     return {cell_id: (int(count), from_millionths(int(total))) for cell_id, count, total in rows}
 
 
 def _latest_movements(cell_ids: Sequence[str]) -> dict[str, list[Movement]]:
     place = fn.ROW_NUMBER().over(partition_by=[Movement.cell], order_by=[Movement.id.desc()])
-    numbered = Movement.select(Movement.id, place.alias("place")).where(Movement.cell.in_(cell_ids))
+    numbered = (
+        Movement.select(Movement.id, place.alias("place"))
+        .join(Cell)
+        .where(Movement.cell.in_(cell_ids) & (Movement.booked_at > Cell.baseline_at))
+    )
     rows = (
         Movement.select(Movement, Event)
         .join(Event, JOIN.LEFT_OUTER)
@@ -231,7 +236,12 @@ def _latest_movements(cell_ids: Sequence[str]) -> dict[str, list[Movement]]:
 
 def _latest_writes(cell_ids: Sequence[str]) -> dict[str, list[StockWrite]]:
     place = fn.ROW_NUMBER().over(partition_by=[StockWrite.cell_id], order_by=[StockWrite.id.desc()])
-    numbered = StockWrite.select(StockWrite.id, place.alias("place")).where(StockWrite.cell_id.in_(cell_ids))
+    is_of_now = StockWrite.ended_at.is_null() | (StockWrite.ended_at > Cell.baseline_at)
+    numbered = (
+        StockWrite.select(StockWrite.id, place.alias("place"))
+        .join(Cell, on=(StockWrite.cell_id == Cell.id))
+        .where(StockWrite.cell_id.in_(cell_ids) & is_of_now)
+    )
     rows = (
         StockWrite.select(StockWrite, User)
         .join(User, JOIN.LEFT_OUTER, on=(StockWrite.decided_by == User.id))

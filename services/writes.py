@@ -229,8 +229,16 @@ def heed(write: StockWrite, proof: Proof, *, is_applied: bool, bling_id: int | N
             log.warning("Write %s was settled wrongly and is corrected: %s", write.id, proof)
         else:
             StockWrite.update(told).where(
-                (StockWrite.id == write.id) & (StockWrite.evidence == Proof.SMALLER_POOL)
+                (StockWrite.id == write.id) & StockWrite.evidence.in_((Proof.SMALLER_POOL, Proof.EITHER))
             ).execute()
+
+
+def reopen(write: StockWrite, proof: Proof, *, is_applied: bool) -> None:
+    """What settled a write proves nothing any more: take this reading, and ask a person where `proof` says so."""
+    with database.atomic():
+        if not correct(write, is_applied=is_applied, evidence=proof):
+            fallible = (StockWrite.id == write.id) & StockWrite.evidence.in_(FALLIBLE)
+            StockWrite.update(evidence=proof).where(fallible).execute()
 
 
 def _is_undecided(write: StockWrite) -> bool:

@@ -172,10 +172,10 @@ def test_events_that_came_late_may_tell_of_what_is_explained_already() -> None:
     assert judge(7, known, told(-3, 7, 5)) == Judgement(NOT_APPLIED, Proof.CHAIN)
 
 
-def test_an_event_that_may_be_of_the_call_itself_is_not_explained_already() -> None:
-    assert judge(8, told(-4, 10, -2.002)) == Judgement(APPLIED, Proof.CHAIN)
-    assert judge(8, told(-4, 10, -2.001)).outcome is UNDECIDABLE
-    assert judge(8, told(-4, 10, 0.5)).outcome is UNDECIDABLE
+def test_what_happened_after_the_call_began_is_not_explained_already() -> None:
+    assert judge(8, told(-4, 10, 0)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(8, told(-4, 10, 2)) == Judgement(APPLIED, Proof.CHAIN), "if clocks differ by as much"
+    assert judge(8, told(-4, 10, 2.001)).outcome is UNDECIDABLE
 
 
 def test_events_before_the_call_may_be_unexplained_so_far() -> None:
@@ -207,6 +207,22 @@ def test_a_balance_contains_what_happened_longer_ago_than_it_may_be_old() -> Non
     assert judge(6, sale, count, at=later, write=DoubtfulWrite(D(-2), NOON - SECOND, NOON)).outcome is UNDECIDABLE
     assert judge(6, told(-2, 8, -30), count, at=later).outcome is UNDECIDABLE
     assert judge(6, told(-2, 8, -30), count, at=FRESH).outcome is APPLIED
+
+
+def test_what_happened_right_before_the_call_may_be_explained_already() -> None:
+    """Sales of 8 are in the books, and a write of +8 would undo just those."""
+    write = DoubtfulWrite(D(8), NOON, NOON + 90 * MS)
+    known = [told(-2, 16, -1), told(-5, 11, -0.2), told(-1, 10, -0.1)]
+    later = [told(-2, 8, -0.09), told(-3, 5, 0.05), told(-1, 4, 5)]
+
+    assert judge(None, *known, *later, write=write) == Judgement(NOT_APPLIED, Proof.CHAIN)
+
+
+def test_clocks_are_taken_to_agree_where_that_tells_more() -> None:
+    """A sale of 5 a second after the call: the write was before it, or was not at all."""
+    assert judge(5, told(-5, 5, 3.5)) == Judgement(NOT_APPLIED, Proof.CHAIN)
+    assert judge(3, told(-5, 3, 3.5)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(3, told(-5, 5, 3.5)) == Judgement(APPLIED, Proof.CHAIN), "only clocks that differ explain it"
 
 
 def test_undated_events_may_be_anywhere() -> None:

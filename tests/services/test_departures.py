@@ -34,6 +34,7 @@ from sandbox.records import Component
 from services import inbox, settle
 from services.catalog import refresh_account
 from services.connections import forget_catalog
+from services.derivations import derive
 from services.groups import deposits_of, draft_of, save_group
 from services.runs import start_run
 from services.settle import settle_due
@@ -406,6 +407,9 @@ def test_the_history_of_a_deposit_outlives_its_leaving(stage: Stage) -> None:
     edit(stage, targets=[("matriz", SHOP), ("filial", SHOP), ("avulsa", SHOP)])
 
     assert Movement.select().where(Movement.quantity == -2).count() == 1
+    derivation = derive(stage.organization, "CANECA")
+    assert derivation is not None
+    assert {cell.books.sum.unexplained for pool in derivation.pools for cell in pool.cells} == {0}
     assert stage.writes() == written
 
 

@@ -89,6 +89,8 @@ class Author:
             return {"do": "deliver"}
         if able and chance.random() < 0.85:
             return {"do": "work", "w": chance.choice(able)}
+        if not able and chance.random() < 0.05:
+            return {"do": "rename", "sku": self._sku(), "account": chance.choice(self._plot.accounts)}
         if chance.random() < 0.01:
             return {"do": "reconcile"} if chance.random() < 0.7 else {"do": "ask", "sku": self._sku()}
         return self._tick(is_idle=not able)

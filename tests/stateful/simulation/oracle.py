@@ -136,28 +136,24 @@ class Oracle:
         )
         return bool(rows)
 
-    def pool(self, sku: str) -> Decimal:
-        """The physical pool as it truly is."""
-        plot, foreign = self.world.plot, self.world.foreign
-        starts = plot.sources if plot.mode == "sum" else plot.targets[:1]
-        moved = plot.places if plot.target_movements == "write_back" else plot.sources
-        began = sum((Decimal(plot.stock[sku][account][deposit]) for account, deposit in starts), ZERO)
-        return began + sum((foreign[(sku, *place)] for place in moved), ZERO)
-
     def shown(self, sku: str) -> dict[Place, Decimal]:
         """The physical balance that each target must have."""
         world, plot = self.world, self.world.plot
-        pool = self.pool(sku)
-        reserved = dict.fromkeys(plot.places, ZERO)
+        pool, places = world.pools[sku], world.members(sku, plot.places)
+        reserved = dict.fromkeys(places, ZERO)
         if plot.balance == "virtual":
-            reserved = {place: world.reserved(sku, place) for place in plot.places}
+            reserved = {place: world.reserved(sku, place) for place in places}
         available = pool - sum(reserved.values(), ZERO)
-        parts = [pool, *reserved.values(), *(world.physical(sku, place) for place in plot.sources)]
+        parts = [pool, *reserved.values(), *(world.physical(sku, place) for place in self._sources(sku))]
         decimals = 0 if all(part == part.to_integral_value() for part in parts) else 3
         return {
             place: ruled(rule, available, decimals) + reserved[place]
             for place, rule in zip(plot.targets, plot.rules, strict=True)
+            if place in places
         }
+
+    def _sources(self, sku: str) -> list[Place]:
+        return self.world.members(sku, self.world.plot.sources)
 
     def _judge_judgements(self) -> None:
         """What was settled without an answer is what Bling knows, unless it waits for a person."""
@@ -192,9 +188,9 @@ class Oracle:
     def _judge_sums(self, sku: str) -> None:
         world, plot = self.world, self.world.plot
         if plot.mode == "sum":
-            held = sum((world.physical(sku, place) for place in plot.sources), ZERO)
-            if held != self.pool(sku):
-                self.broken.append(f"{sku}: the sources hold {held:f}, but it should be {self.pool(sku):f}")
+            held = sum((world.physical(sku, place) for place in self._sources(sku)), ZERO)
+            if held != world.pools[sku]:
+                self.broken.append(f"{sku}: the sources hold {held:f}, but it should be {world.pools[sku]:f}")
         for place, expected in self.shown(sku).items():
             is_ = world.physical(sku, place)
             if is_ != expected:
@@ -206,20 +202,23 @@ class Oracle:
             if is_ > expected:
                 self.broken.append(f"{sku} {place[0]}/{place[1]}: in doubt and {is_:f} there, more than {expected:f}")
         if self.world.plot.mode == "sum":
-            held = sum((self.world.physical(sku, place) for place in self.world.plot.sources), ZERO)
-            if held > self.pool(sku):
-                self.broken.append(f"{sku}: in doubt, and the sources hold {held:f}, more than {self.pool(sku):f}")
+            held = sum((self.world.physical(sku, place) for place in self._sources(sku)), ZERO)
+            if held > self.world.pools[sku]:
+                more = f"more than {self.world.pools[sku]:f}"
+                self.broken.append(f"{sku}: in doubt, and the sources hold {held:f}, {more}")
 
     def _judge_books(self, sku: str) -> None:
         rows = self._rows(
             "SELECT d.bling_id, c.baseline, c.accounted,"
-            " (SELECT COALESCE(SUM(quantity), 0) FROM movement m WHERE m.cell_id = c.id),"
-            " (SELECT COALESCE(SUM(quantity), 0) FROM stock_write w WHERE w.cell_id = c.id AND w.state = 'confirmed')"
+            " (SELECT COALESCE(SUM(quantity), 0) FROM movement m WHERE m.cell_id = c.id"
+            " AND m.booked_at > c.baseline_at),"
+            " (SELECT COALESCE(SUM(quantity), 0) FROM stock_write w WHERE w.cell_id = c.id AND w.state = 'confirmed'"
+            " AND w.ended_at > c.baseline_at)"
             " FROM cell c JOIN deposit d ON d.id = c.deposit_id JOIN product p ON p.id = c.product_id"
-            " WHERE p.sku = ? ORDER BY c.id",
+            " WHERE p.sku = ? AND c.left_at IS NULL ORDER BY c.id",
             sku,
         )
-        if len(rows) != len(self.world.plot.places):
+        if len(rows) != len(self.world.members(sku, self.world.plot.places)):
             self.broken.append(f"{sku}: {len(rows)} cells in the books")
         for bling_id, baseline, accounted, moved, written in rows:
             place = self.world.places[bling_id]

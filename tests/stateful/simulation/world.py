@@ -10,8 +10,7 @@ import random
 import sys
 import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -57,7 +56,9 @@ JOBS: dict[str, Callable[..., object]] = {
 
 
 class World:
-    """`foreign`: what others did to each (SKU, account, deposit) since the rule is active."""
+    """`pools`: what the pool of each SKU truly is, told by the world as it happens. `away`: (SKU, account) where the
+    product goes by another SKU at the moment.
+    """
 
     def __init__(self, plot: Plot) -> None:
         self.plot = plot
@@ -72,7 +73,8 @@ class World:
         self.wire = DirectWire(self.bling, self.loom, self._see)
         self.watchers: list[Callable[[Request], None]] = []
         self.happened: list[str] = []
-        self.foreign: defaultdict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+        self.pools = {sku: self._at_first(sku) for sku in plot.skus}
+        self.away: set[tuple[str, str]] = set()
         self.orders: list[tuple[int, str]] = []
         self.down_since_ms: dict[str, int] = {}
         self.intake_trouble: dict[str, float] = {}
@@ -82,6 +84,10 @@ class World:
         self._woken_until_ms = 0
         self._tokens: dict[str, Tokens] = {}
         self._quiet_silence: set[str] = set()
+
+    def _at_first(self, sku: str) -> Decimal:
+        starts = self.plot.sources if self.plot.mode == "sum" else self.plot.targets[:1]
+        return sum((Decimal(self.plot.stock[sku][account][deposit]) for account, deposit in starts), ZERO)
 
     # The stage is set before anything happens, by nobody's turns.
 
@@ -399,30 +405,30 @@ class World:
     def _do_sell(self, action: Action) -> str:
         account, deposit = action["at"]
         with self._foreign(action["sku"]):
-            self.bling.sell(account, action["sku"], action["q"], deposit)
+            self.bling.sell(account, self.called(action["sku"], account), action["q"], deposit)
         return self._told(action, f"sale of {action['q']}")
 
     def _do_receive(self, action: Action) -> str:
         account, deposit = action["at"]
         with self._foreign(action["sku"]):
-            self.bling.receive(account, action["sku"], action["q"], deposit)
+            self.bling.receive(account, self.called(action["sku"], account), action["q"], deposit)
         return self._told(action, f"entry of {action['q']}")
 
     def _do_take(self, action: Action) -> str:
         account, deposit = action["at"]
         with self._foreign(action["sku"]):
-            self.bling.move(account, action["sku"], deposit, "S", action["q"])
+            self.bling.move(account, self.called(action["sku"], account), deposit, "S", action["q"])
         return self._told(action, f"exit of {action['q']}")
 
     def _do_count(self, action: Action) -> str:
         account, deposit = action["at"]
         with self._foreign(action["sku"]):
-            self.bling.count(account, action["sku"], action["q"], deposit)
+            self.bling.count(account, self.called(action["sku"], account), action["q"], deposit)
         return self._told(action, f"counted {action['q']}")
 
     def _do_reserve(self, action: Action) -> str:
         account, deposit = action["at"]
-        order = self.bling.reserve(account, action["sku"], action["q"], deposit)
+        order = self.bling.reserve(account, self.called(action["sku"], account), action["q"], deposit)
         self.orders.append((order.id, action["sku"]))
         return self._told(action, f"order of {action['q']} reserved")
 
@@ -462,22 +468,66 @@ class World:
 
     def _told(self, action: Action, words: str) -> str:
         account, deposit = action["at"]
-        left = self.bling.balance(account, action["sku"], deposit)
+        left = self.bling.balance(account, self.called(action["sku"], account), deposit)
         held = f", {left.reserved:f} reserved" if left.reserved else ""
         return f"{action['sku']} {account}/{deposit}: {words}, {left.physical:f} there{held}"
 
+    def _do_rename(self, action: Action) -> str:
+        """A product is given another SKU, or gets its own back, at a quiet moment; everybody hears of it."""
+        sku, account = action["sku"], action["account"]
+        if not self._is_quiet() or not self._may_rename(sku, account):
+            return ""
+        counted = self.members(sku, self.plot.sources)
+        is_back = (sku, account) in self.away
+        called = self.called(sku, account)
+        (self.away.discard if is_back else self.away.add)((sku, account))
+        self.bling.edit_product(account, called, sku=self.called(sku, account))
+        for place in self.plot.sources:
+            if place[0] == account:
+                assert is_back or place in counted
+                self.pools[sku] += self.physical(sku, place) * (1 if is_back else -1)
+        stuck = self.settle()
+        if stuck is not None:
+            raise AssertionError(f"a product with another SKU leaves {stuck}")
+        return f"{sku} of {account} is {'back' if is_back else 'called ' + self.called(sku, account)}"
+
+    def _is_quiet(self) -> bool:
+        """Nothing is open, nobody fails, and whatever happens is told."""
+        is_undisturbed = not (self.bling.faults.listed() or self.intake_trouble or self.wire.down or self.clock.skew_ms)
+        is_awake = all(worker.paused_until_ms <= self.clock.ms for worker in self.loom.workers)
+        return is_undisturbed and is_awake and self.open_work() is None
+
+    def _may_rename(self, sku: str, account: str) -> bool:
+        """Somebody else of each role stays; the seed of a mirror stays, too."""
+        if (sku, account) in self.away:
+            return True
+        others = [place for place in self.members(sku, self.plot.places) if place[0] != account]
+        roles = [self.plot.targets] + ([self.plot.sources] if self.plot.mode == "sum" else [])
+        is_seed = self.plot.mode == "mirror" and self.plot.targets[0][0] == account
+        return not is_seed and all(any(place in role for place in others) for role in roles)
+
+    def called(self, sku: str, account: str) -> str:
+        """The SKU by which Bling knows the product in this account."""
+        return f"{sku}-AWAY" if (sku, account) in self.away else sku
+
+    def members(self, sku: str, places: Iterable[Place]) -> list[Place]:
+        """Those of the places where the SKU is at the moment."""
+        return [place for place in places if (sku, place[0]) not in self.away]
+
     @contextmanager
     def _foreign(self, sku: str) -> Iterator[None]:
-        before = {place: self.physical(sku, place) for place in self.plot.places}
+        """What others move is the pool's, where its places count."""
+        counted = self.plot.places if self.plot.target_movements == "write_back" else self.plot.sources
+        before = {place: self.physical(sku, place) for place in self.members(sku, counted)}
         yield
         for place, was in before.items():
-            self.foreign[(sku, *place)] += self.physical(sku, place) - was
+            self.pools[sku] += self.physical(sku, place) - was
 
     def physical(self, sku: str, place: Place) -> Decimal:
-        return self.bling.balance(place[0], sku, place[1]).physical
+        return self.bling.balance(place[0], self.called(sku, place[0]), place[1]).physical
 
     def reserved(self, sku: str, place: Place) -> Decimal:
-        return self.bling.balance(place[0], sku, place[1]).reserved
+        return self.bling.balance(place[0], self.called(sku, place[0]), place[1]).reserved
 
     # The end.
 
