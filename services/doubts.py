@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from peewee import fn
+
 from clock import utcnow
 from core.doubt import CLOCKS_APART, FALLIBLE, DoubtfulWrite, Judgement, Outcome, Proof, judge_outcome, smaller_pool
 from core.facts import ZERO, Seen
@@ -101,9 +103,20 @@ def _judge_again(write: StockWrite, cell: CellFrame, window: timedelta) -> Judge
     if not any(one in pending and fact.told_from is not None and fact.told_from <= until for one, fact in facts):
         return None
     seen = None if write.found is None else Seen(write.found, ZERO, write.found_at)
-    # Nothing was booked while the write was open: its cell's books said what it was planned from.
+    # Nothing was booked and nothing else written while the write was open: its cell's books said what it was planned
+    # from, until our next write left.
+    next_at = (
+        StockWrite.select(fn.MIN(StockWrite.sent_at))
+        .where((StockWrite.cell_id == write.cell_id) & (StockWrite.id > write.id) & StockWrite.sent_at.is_null(False))
+        .scalar()
+    )
     echoes = {(one.quantity, one.before + one.quantity) for one in cell.writes if one.id != write.id}
-    known = [fact for _, fact in facts if (fact.quantity, fact.after) not in echoes]
+    known = [
+        fact
+        for _, fact in facts
+        if (fact.quantity, fact.after) not in echoes
+        and (next_at is None or fact.told_until is None or fact.told_until < next_at)
+    ]
     judgement = judge_outcome(_doubtful_write(write), write.before, known, (), seen, window)
     if judgement.outcome is Outcome.OPEN or (write.evidence == Proof.PERSON and judgement.proof is not Proof.EVENT):
         return None

@@ -5,6 +5,7 @@ Time that only passes (delays before another try) is skipped: `look` makes whate
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ import pytest
 from flask import has_request_context, request
 from peewee import Database
 
+import core.doubt
 import sandbox.api
 from bling.tokens import TokenSource
 from bling.transport import Transport
@@ -358,6 +360,47 @@ def test_an_event_that_comes_late_settles_what_was_undecided(stage: Stage) -> No
     assert (lost().state, lost().evidence) == ("confirmed", "event")
     assert (shown(stage), on_shelves(stage)) == ([6] * 3, 6)
     assert overview.status(stage.organization)["writes"]["review"] == 0
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+def test_an_event_that_comes_late_corrects_what_the_balance_alone_had_settled(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody sells exactly as much as the write that failed would have taken away, and we hear of it too late."""
+    for name in ("PROMPT", "CLOCKS_APART"):
+        monkeypatch.setattr(core.doubt, name, timedelta(0))
+    stage.bling.faults.set("cut_before", next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    settle_once(stage)
+    time.sleep(0.05)
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    look(stage, rounds=2, is_told=False)
+    assert (lost().state, lost().evidence) == ("confirmed", "level")
+
+    look(stage, rounds=3)
+
+    assert (lost().state, lost().evidence) == ("cancelled", "chain")
+    assert (shown(stage), on_shelves(stage)) == ([9] * 3, 9)
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+def test_a_count_that_is_told_late_leaves_what_the_balance_had_settled_to_a_person(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PROMPT", "CLOCKS_APART"):
+        monkeypatch.setattr(core.doubt, name, timedelta(0))
+    stage.bling.faults.set("cut_before", next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    settle_once(stage)
+    time.sleep(0.05)
+    stage.bling.count("filial", "CANECA", 11, SHOP)
+    look(stage, rounds=2, is_told=False)
+    assert (lost().state, lost().evidence) == ("confirmed", "level")
+
+    look(stage, rounds=3)
+
+    assert (lost().state, lost().evidence) == ("cancelled", "smaller_pool")
+    assert (shown(stage), on_shelves(stage)) == ([9] * 3, 9)
 
 
 @pytest.mark.usefixtures("faults_hit_writes_only")
