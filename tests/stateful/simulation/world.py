@@ -508,7 +508,7 @@ class World:
 
     def called(self, sku: str, account: str) -> str:
         """The SKU by which Bling knows the product in this account."""
-        return f"{sku}-AWAY" if (sku, account) in self.away else sku
+        return f"{sku}-{account}" if (sku, account) in self.away else sku
 
     def members(self, sku: str, places: Iterable[Place]) -> list[Place]:
         """Those of the places where the SKU is at the moment."""
