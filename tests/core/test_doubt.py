@@ -128,8 +128,8 @@ def test_a_count_close_to_the_call_hides_it() -> None:
 
 def test_a_balance_may_be_one_of_before_what_bling_may_not_have_shown_yet() -> None:
     assert judge(8, told(-3, 5, 1)) == Judgement(APPLIED, Proof.CHAIN)
-    assert judge(8, told(-3, 5, -0.001)) == Judgement(APPLIED, Proof.CHAIN)
-    assert judge(8, told(-3, 5, -0.002)).outcome is UNDECIDABLE
+    assert judge(8, told(-3, 5, 2.999), at=FRESH + 3 * SECOND) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(8, told(-3, 5, 2.998), at=FRESH + 3 * SECOND).outcome is UNDECIDABLE
 
 
 def test_a_write_whose_event_was_lost_may_have_come_between() -> None:

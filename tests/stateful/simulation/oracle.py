@@ -66,7 +66,8 @@ class Oracle:
             self.broken.append(f"{words}: nothing may be written there")
         if operation not in ("E", "S"):
             self.broken.append(f"{words}: a write that is not relative")
-        if place in plot.targets and operation == "E":
+        # A product that goes by another SKU is a pool of its own.
+        if place in plot.targets and operation == "E" and sku in plot.skus:
             self._judge_raise(words, body)
 
     def _note_truth(self, body: dict[str, Any]) -> None:
