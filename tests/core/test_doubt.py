@@ -218,6 +218,12 @@ def test_what_happened_right_before_the_call_may_be_explained_already() -> None:
     assert judge(None, *known, *later, write=write) == Judgement(NOT_APPLIED, Proof.CHAIN)
 
 
+def test_a_movement_dated_before_the_call_may_come_after_it_as_far_as_clocks_may_differ() -> None:
+    assert judge(5, told(-3, 5, -1.5)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(5, told(-3, 5, -2.001)) == Judgement(APPLIED, Proof.CHAIN)
+    assert judge(5, told(-3, 5, -2.002)).outcome is UNDECIDABLE
+
+
 def test_clocks_are_taken_to_agree_where_that_tells_more() -> None:
     """A sale of 5 a second after the call: the write was before it, or was not at all."""
     assert judge(5, told(-5, 5, 3.5)) == Judgement(NOT_APPLIED, Proof.CHAIN)
