@@ -95,7 +95,8 @@ def _judge_again(write: StockWrite, cell: CellFrame, window: timedelta) -> Judge
         (Event.account == cell.account.id)
         & (Event.product_bling_id == cell.product.bling_id)
         & (Event.deposit_bling_id == cell.deposit.bling_id)
-        & (Event.received_at > write.sent_at - CLOCKS_APART)
+        # What came before the call may have been looked into by then, or not.
+        & (Event.received_at > write.sent_at - ECHO_MEMORY)
     )
     events = list(told.order_by(Event.bling_event_id, Event.id))
     until = (write.found_at or write.ended_at) + CLOCKS_APART
