@@ -68,7 +68,7 @@ class Oracle:
             self.broken.append(f"{words}: a write that is not relative")
         # A product that goes by another SKU is a pool of its own.
         if place in plot.targets and operation == "E" and sku in plot.skus:
-            self._judge_raise(words, body)
+            self._judge_raise(words, body, sku)
 
     def _note_truth(self, body: dict[str, Any]) -> None:
         """What only Bling knows: whether this call left a movement behind."""
@@ -92,7 +92,7 @@ class Oracle:
             writes.settle_undecided(StockWrite.get_by_id(write_id), self._applied.get(write_id, False), None)
         return bool(waiting)
 
-    def _judge_raise(self, words: str, body: dict[str, Any]) -> None:
+    def _judge_raise(self, words: str, body: dict[str, Any], sku: str) -> None:
         """A target may be raised only by a plan that has read all sources: one that is down was read by none."""
         world = self.world
         planned = world.books.connection.execute(
@@ -104,7 +104,7 @@ class Oracle:
             self.broken.append(f"{words}: the books know of no open write there")
             return
         planned_ms = planned[0] - world.clock.skew_ms
-        for account, _ in world.plot.sources:
+        for account, _ in self._sources(sku):
             down_ms = world.down_since_ms.get(account)
             read_ms = self._read_ok_ms.get(account, 0)
             if down_ms is not None and down_ms < planned_ms and read_ms < planned_ms - BLIND_S * 1000:
@@ -159,17 +159,21 @@ class Oracle:
     def _judge_judgements(self) -> None:
         """What was settled without an answer is what Bling knows, unless it waits for a person."""
         rows = self._rows(
-            "SELECT w.id, w.state, w.evidence, p.sku, w.quantity, d.bling_id, w.sent_at, w.ended_at - w.sent_at"
+            "SELECT w.id, w.state, w.evidence, p.sku, w.quantity, d.bling_id, w.sent_at, w.ended_at - w.sent_at,"
+            " w.found_at - w.sent_at"
             " FROM stock_write w"
             " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
             " WHERE w.evidence NOT IN ('smaller_pool', 'either') ORDER BY w.id"
         )
-        for write_id, state, evidence, sku, millionths, deposit, sent_ms, took_ms in rows:
+        for write_id, state, evidence, sku, millionths, deposit, sent_ms, took_ms, found_ms in rows:
             if self._applied.get(write_id, False) == (state == "confirmed"):
                 continue
             quantity = from_millionths(millionths)
             at_ms = self._called_ms.get(write_id, sent_ms)
             if evidence == "event" and self._has_twin(sku, deposit, quantity, at_ms, took_ms + 300):
+                self.untellable.add(sku)
+                continue
+            if evidence in ("level", "chain") and self._is_hidden(sku, deposit, at_ms, found_ms or took_ms):
                 self.untellable.add(sku)
                 continue
             words = f"{quantity:f} settled as {state} by {evidence}"
@@ -183,6 +187,24 @@ class Oracle:
             and movement.origin != "api"
             and movement.after - movement.before == quantity
             and abs(movement.at * 1000 - at_ms) <= within_ms
+            for movement in self.world.bling.world.movements.values()
+        )
+
+    def _is_hidden(self, sku: str, deposit: int, at_ms: int, until_ms: int) -> bool:
+        """Whether somebody else moved something there, from the call to the reading, of which no event ever came."""
+        rows = self._rows(
+            "SELECT e.physical_after, e.bling_event_id FROM event e JOIN product p ON p.bling_id = e.product_bling_id"
+            " WHERE p.sku = ? AND e.deposit_bling_id = ? AND e.physical_after IS NOT NULL",
+            sku,
+            deposit,
+        )
+        told = [(from_millionths(after), int(event_id.replace("-", "")[:12], 16)) for after, event_id in rows]
+        return any(
+            movement.sku == sku
+            and movement.deposit_id == deposit
+            and movement.origin != "api"
+            and -300 <= movement.at * 1000 - at_ms <= until_ms + 300
+            and not any(after == movement.after and abs(ms - movement.at * 1000) < 50 for after, ms in told)
             for movement in self.world.bling.world.movements.values()
         )
 
