@@ -12,8 +12,18 @@ from datetime import datetime, timedelta
 from peewee import fn
 
 from clock import utcnow
-from core.doubt import CLOCKS_APART, FALLIBLE, DoubtfulWrite, Judgement, Outcome, Proof, judge_outcome, smaller_pool
-from core.facts import ZERO, Seen
+from core.doubt import (
+    CLOCKS_APART,
+    FALLIBLE,
+    PROMPT,
+    DoubtfulWrite,
+    Judgement,
+    Outcome,
+    Proof,
+    judge_outcome,
+    smaller_pool,
+)
+from core.facts import ZERO, Seen, StockFact
 from core.intents import WriteState
 from db import database
 from models import Cell, Event, Pool, StockGroup, StockWrite
@@ -101,7 +111,7 @@ def _judge_again(write: StockWrite, cell: CellFrame, window: timedelta) -> Judge
     events = list(told.order_by(Event.bling_event_id, Event.id))
     until = (write.found_at or write.ended_at) + CLOCKS_APART
     facts = [(event.id, fact) for event in events if (fact := stock_fact(event)) is not None]
-    if not any(one in pending and fact.told_from is not None and fact.told_from <= until for one, fact in facts):
+    if not any(one in pending and _is_told_by(fact, until) for one, fact in facts):
         return None
     seen = None if write.found is None else Seen(write.found, ZERO, write.found_at)
     # Nothing was booked and nothing else written while the write was open: its cell's books said what it was planned
@@ -111,17 +121,22 @@ def _judge_again(write: StockWrite, cell: CellFrame, window: timedelta) -> Judge
         .where((StockWrite.cell_id == write.cell_id) & (StockWrite.id > write.id) & StockWrite.sent_at.is_null(False))
         .scalar()
     )
-    echoes = {(one.quantity, one.before + one.quantity) for one in cell.writes if one.id != write.id}
+    # The event of a write right before it is not its own, and tells of nothing that its books did not say.
+    echoes = {(one.quantity, one.before + one.quantity) for one in cell.writes if one.id < write.id}
     known = [
         fact
         for _, fact in facts
-        if (fact.quantity, fact.after) not in echoes
-        and (next_at is None or fact.told_until is None or fact.told_until < next_at)
+        if (next_at is None or fact.told_until is None or fact.told_until < next_at)
+        and not ((fact.quantity, fact.after) in echoes and _is_told_by(fact, write.sent_at + PROMPT))
     ]
     judgement = judge_outcome(_doubtful_write(write), write.before, known, (), seen, window)
     if judgement.outcome is Outcome.OPEN or (write.evidence == Proof.PERSON and judgement.proof is not Proof.EVENT):
         return None
     return judgement
+
+
+def _is_told_by(fact: StockFact, moment: datetime) -> bool:
+    return fact.told_from is not None and fact.told_from <= moment
 
 
 def _heed(write: StockWrite, judgement: Judgement) -> None:
