@@ -20,6 +20,10 @@ from tests.stateful.simulation.world import World
 ZERO, WHOLE = Decimal(0), Decimal(100)
 #: A plan is carried out under a lease that outlives its readings by no more than this.
 BLIND_S = 45
+#: What is read may be as old as this, and clocks differ.
+STALE_MS = 3500
+#: From reading the balances to the plan it takes a worker that stops now and then no longer than this.
+PLANNED_MS = 30_000
 
 
 class Oracle:
@@ -113,6 +117,7 @@ class Oracle:
     def judge(self) -> None:
         """All promises about a world at rest."""
         self._judge_judgements()
+        self._judge_questions()
         for sku in self.world.plot.skus:
             if sku in self.untellable:
                 continue
@@ -178,6 +183,21 @@ class Oracle:
                 continue
             words = f"{quantity:f} settled as {state} by {evidence}"
             self.broken.append(f"{sku}: a write of {words}, which is not what happened")
+
+    def _judge_questions(self) -> None:
+        """A person is asked only where others moved something there between the plan of the write and the look."""
+        rows = self._rows(
+            "SELECT p.sku, w.quantity, d.bling_id, w.sent_at, w.sent_at - w.planned_at, w.found_at - w.sent_at"
+            " FROM stock_write w JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
+            " WHERE w.evidence = 'smaller_pool' ORDER BY w.id"
+        )
+        for sku, millionths, deposit, sent_ms, waited_ms, found_ms in rows:
+            since_ms, until_ms = sent_ms - waited_ms - PLANNED_MS, sent_ms + (found_ms or 0) + STALE_MS
+            place = self.world.places[deposit]
+            if not any(since_ms <= ms <= until_ms for ms, *what in self.world.moved if what == [sku, place]):
+                self.broken.append(
+                    f"{sku}: a write of {from_millionths(millionths):f} in review, and nobody moved anything"
+                )
 
     def _has_twin(self, sku: str, deposit: int, quantity: Decimal, at_ms: int, within_ms: int) -> bool:
         """Whether somebody else moved exactly as much there at that time: nobody can tell the two apart."""

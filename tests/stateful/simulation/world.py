@@ -57,7 +57,7 @@ JOBS: dict[str, Callable[..., object]] = {
 
 class World:
     """`pools`: what the pool of each SKU truly is, told by the world as it happens. `away`: (SKU, account) where the
-    product goes by another SKU at the moment.
+    product goes by another SKU at the moment. `moved`: when others changed a balance, and which.
     """
 
     def __init__(self, plot: Plot) -> None:
@@ -75,6 +75,7 @@ class World:
         self.happened: list[str] = []
         self.pools = {sku: self._at_first(sku) for sku in plot.skus}
         self.away: set[tuple[str, str]] = set()
+        self.moved: list[tuple[int, str, Place]] = []
         self.orders: list[tuple[int, str]] = []
         self.down_since_ms: dict[str, int] = {}
         self.intake_trouble: dict[str, float] = {}
@@ -518,10 +519,15 @@ class World:
     def _foreign(self, sku: str) -> Iterator[None]:
         """What others move is the pool's, where its places count."""
         counted = self.plot.places if self.plot.target_movements == "write_back" else self.plot.sources
-        before = {place: self.physical(sku, place) for place in self.members(sku, counted)}
+        before = {place: self.physical(sku, place) for place in self.plot.places}
+        counts = self.members(sku, counted)
         yield
         for place, was in before.items():
-            self.pools[sku] += self.physical(sku, place) - was
+            moved = self.physical(sku, place) - was
+            if moved:
+                self.moved.append((self.clock.ms, sku, place))
+            if place in counts:
+                self.pools[sku] += moved
 
     def physical(self, sku: str, place: Place) -> Decimal:
         return self.bling.balance(place[0], self.called(sku, place[0]), place[1]).physical
