@@ -178,7 +178,7 @@ class Oracle:
             if evidence == "event" and self._has_twin(sku, deposit, quantity, at_ms, took_ms + 300):
                 self.untellable.add(sku)
                 continue
-            if evidence in ("level", "chain") and self._is_hidden(sku, deposit, at_ms, found_ms or took_ms):
+            if evidence in ("level", "chain") and self._is_hidden(sku, deposit, at_ms, took_ms, found_ms):
                 self.untellable.add(sku)
                 continue
             words = f"{quantity:f} settled as {state} by {evidence}"
@@ -210,8 +210,10 @@ class Oracle:
             for movement in self.world.bling.world.movements.values()
         )
 
-    def _is_hidden(self, sku: str, deposit: int, at_ms: int, until_ms: int) -> bool:
-        """Whether somebody else moved something there, from the call to the reading, of which no event ever came."""
+    def _is_hidden(self, sku: str, deposit: int, at_ms: int, took_ms: int, found_ms: int | None) -> bool:
+        """Whether somebody else moved something there of which no event ever came, from the call to the reading, or to
+        the first event after the call where that settled it.
+        """
         rows = self._rows(
             "SELECT e.physical_after, e.bling_event_id FROM event e JOIN product p ON p.bling_id = e.product_bling_id"
             " WHERE p.sku = ? AND e.deposit_bling_id = ? AND e.physical_after IS NOT NULL",
@@ -219,11 +221,13 @@ class Oracle:
             deposit,
         )
         told = [(from_millionths(after), int(event_id.replace("-", "")[:12], 16)) for after, event_id in rows]
+        if found_ms is None:
+            found_ms = min((ms for _, ms in told if ms > at_ms + took_ms), default=at_ms + took_ms) - at_ms
         return any(
             movement.sku == sku
             and movement.deposit_id == deposit
             and movement.origin != "api"
-            and -300 <= movement.at * 1000 - at_ms <= until_ms + 300
+            and -300 <= movement.at * 1000 - at_ms <= found_ms + 300
             and not any(after == movement.after and abs(ms - movement.at * 1000) < 50 for after, ms in told)
             for movement in self.world.bling.world.movements.values()
         )
