@@ -7,7 +7,6 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, render_template, request
-from peewee import DataError
 from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -51,7 +50,7 @@ def create_app(config: Config | None = None) -> Flask:
     _register_blueprints(app)
     cli.init_app(app)
     app.register_error_handler(HTTPException, _error_page)
-    app.register_error_handler(DataError, _unfit_page)
+    app.register_error_handler(db.UNFIT, _unfit_page)
     app.after_request(_security_headers(config))
     return app
 
@@ -86,7 +85,7 @@ def _error_page(error: HTTPException) -> Response | HTTPException:
     return page
 
 
-def _unfit_page(error: DataError) -> Response | HTTPException:
+def _unfit_page(error: Exception) -> Response | HTTPException:
     """What no database takes, a NUL in an address say, is a pointless request and no fault of ours."""
     current_app.logger.info("Refused what the database does not take: %s", type(error.__cause__ or error).__name__)
     return _error_page(BadRequest())

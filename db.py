@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, g, request
-from peewee import Database, DatabaseProxy, InterfaceError, OperationalError, PostgresqlDatabase, SqliteDatabase
+from peewee import (
+    Database,
+    DatabaseProxy,
+    DataError,
+    InterfaceError,
+    OperationalError,
+    PostgresqlDatabase,
+    SqliteDatabase,
+)
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -30,6 +38,8 @@ IDLE_TRANSACTION_S = 15
 # How soon a server that vanished without a word is noticed, in seconds of silence.
 KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 UNREACHABLE = (OperationalError, InterfaceError, MaxConnectionsExceeded)
+# Raised for what the database takes as no value: a NUL in a text, say.
+UNFIT: type[Exception] = DataError
 
 
 def init_database(url: str, max_connections: int = 4) -> Database:

@@ -75,9 +75,9 @@ def is_pooled(purpose: Purpose, role: Role, movements: TargetMovements) -> bool:
     On a source the pool has what is there, whoever moved it; but a write-back that did not arrive is still owed. What
     moved on a target is owed as well, unless the rule overwrites it.
     """
-    if role is Role.SOURCE:
-        return purpose is Purpose.WRITE_BACK
-    return movements is TargetMovements.WRITE_BACK
+    if purpose is Purpose.WRITE_BACK:
+        return True
+    return role is Role.TARGET and movements is TargetMovements.WRITE_BACK
 
 
 def pool_with(pool: PoolParts, more: Decimal) -> PoolParts:

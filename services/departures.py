@@ -34,7 +34,7 @@ from models import (
     StockWrite,
 )
 from services.frames import book_of_row, own_write, stock_fact
-from services.writes import cancel_planned, give_up
+from services.writes import give_up, owe, take_back
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def give_up_departed(writes: Iterable[StockWrite], window: timedelta, now: datet
         if cell.left_at is None or write.state != WriteState.UNKNOWN or not is_over or not give_up(write):
             continue
         if write.purpose == Purpose.WRITE_BACK and write.quantity < ZERO:
-            Pool.update(owed=Pool.owed + write.quantity).where(Pool.id == cell.pool_id).execute()
+            owe(write, write.quantity)
         ended.append(write)
     return ended
 
@@ -135,7 +135,8 @@ def _part(condition: Expression, told_at: str | None = None) -> list[_Leaving]:
     for chunk in _chunks([one.cell_id for one in leaving if one.cell_id not in busy]):
         Cell.update(left_at=now, **_OVER).where(Cell.id.in_(chunk)).execute()
     for cell_id in sorted(busy):
-        _take_back(cell_id)
+        planned = (StockWrite.cell_id == cell_id) & (StockWrite.state == WriteState.PLANNED)
+        take_back(list(StockWrite.select().where(planned)))
         while not _close(cell_id, told_at, now):
             # A settling of its pool was faster by a moment: what that one booked need not be booked again.
             continue
@@ -173,15 +174,6 @@ def _pass_on_events(account_id: str, product_bling_ids: Collection[int]) -> None
                 & (Event.state == EventState.PENDING)
                 & Event.sku.is_null(False)
             ).execute()
-
-
-def _take_back(cell_id: str) -> None:
-    cell = Cell.get_by_id(cell_id)
-    planned = StockWrite.select().where((StockWrite.cell_id == cell_id) & (StockWrite.state == WriteState.PLANNED))
-    for write in planned:
-        # One that leaves at this very moment stays what it is: its outcome is followed up as ever.
-        if cancel_planned([write]) and write.purpose == Purpose.WRITE_BACK:
-            Pool.update(owed=Pool.owed + write.quantity).where(Pool.id == cell.pool_id).execute()
 
 
 def _close(cell_id: str, told_at: str | None, now: datetime) -> bool:

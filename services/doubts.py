@@ -6,7 +6,8 @@ stays undecidable is settled by the reading with the smaller pool, and put befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from peewee import fn
@@ -26,7 +27,7 @@ from core.doubt import (
 from core.facts import ZERO, Seen, StockFact
 from core.intents import WriteState
 from db import database
-from models import Cell, Event, Pool, StockGroup, StockWrite
+from models import Event, StockWrite
 from services.dirty import Claim, hold
 from services.frames import ECHO_MEMORY, CellFrame, Readings, book_of, own_write, stock_fact
 from services.writes import ABANDONED, confirm, deny, heed, moves_pool, reopen
@@ -74,20 +75,31 @@ def _in_doubt(cells: Iterable[CellFrame]) -> list[tuple[StockWrite, CellFrame]]:
     return list(found.values())
 
 
-def heed_late_events(claim: Claim, cells: Iterable[CellFrame], window: timedelta) -> bool:
+def settled_lately(cells: Iterable[CellFrame]) -> dict[str, list[StockWrite]]:
+    """Writes that were settled without their answer and on which events may have come since, by cell id."""
+    told = [cell.row.id for cell in cells if cell.row is not None and cell.events]
+    found: dict[str, list[StockWrite]] = defaultdict(list)
+    if told:
+        settled = StockWrite.select().where(
+            StockWrite.cell_id.in_(told)
+            & StockWrite.state.in_((WriteState.CONFIRMED, WriteState.CANCELLED))
+            & StockWrite.evidence.in_(FALLIBLE)
+            & (StockWrite.ended_at > utcnow() - ECHO_MEMORY)
+        )
+        for write in settled:
+            found[write.cell_id].append(write)
+    return found
+
+
+def heed_late_events(
+    claim: Claim, cells: Iterable[CellFrame], settled: Mapping[str, Sequence[StockWrite]], window: timedelta
+) -> bool:
     """Judge writes that were settled on evidence anew where late events tell more. True: the books may have changed.
 
     :raise LeaseLost: the SKU is no longer ours, and nothing was changed.
     """
-    told = {cell.row.id: cell for cell in cells if cell.row is not None and cell.events}
-    if not told:
-        return False
-    recent = StockWrite.select().where(
-        StockWrite.cell_id.in_(list(told))
-        & StockWrite.state.in_((WriteState.CONFIRMED, WriteState.CANCELLED))
-        & StockWrite.evidence.in_(FALLIBLE)
-        & (StockWrite.ended_at > utcnow() - ECHO_MEMORY)
-    )
+    told = {cell.row.id: cell for cell in cells if cell.row is not None and cell.row.id in settled}
+    recent = [write for cell_id in told for write in settled[cell_id]]
     news = [(write, found) for write in recent if (found := _judge_again(write, told[write.cell_id], window))]
     if not news:
         return False
@@ -143,8 +155,8 @@ def _heed(write: StockWrite, judgement: Judgement) -> None:
     if judgement.outcome is not Outcome.UNDECIDABLE:
         heed(write, judgement.proof or Proof.CHAIN, is_applied=judgement.outcome is Outcome.APPLIED)
     elif write.evidence not in (Proof.SMALLER_POOL, Proof.EITHER):
-        proof = Proof.SMALLER_POOL if _matters(write) else Proof.EITHER
-        reopen(write, proof, is_applied=smaller_pool(write.quantity) is Outcome.APPLIED)
+        outcome, proof = _for_now(write)
+        reopen(write, proof, is_applied=outcome is Outcome.APPLIED)
 
 
 def _doubtful_write(write: StockWrite) -> DoubtfulWrite:
@@ -170,8 +182,7 @@ def _settle(write: StockWrite, cell: CellFrame, judgement: Judgement, readings: 
     if isinstance(reading, Seen):
         told |= {"found": reading.physical, "found_at": reading.at}
     if outcome is Outcome.UNDECIDABLE:
-        outcome = smaller_pool(write.quantity)
-        proof = Proof.SMALLER_POOL if _matters(write) else Proof.EITHER
+        outcome, proof = _for_now(write)
     if outcome is Outcome.APPLIED:
         confirm(write, ended_at=write.ended_at, evidence=proof, **told)
     else:
@@ -179,6 +190,6 @@ def _settle(write: StockWrite, cell: CellFrame, judgement: Judgement, readings: 
     return proof
 
 
-def _matters(write: StockWrite) -> bool:
-    cell = Cell.select(Cell, Pool, StockGroup).join(Pool).join(StockGroup).where(Cell.id == write.cell_id).get()
-    return moves_pool(write, cell)
+def _for_now(write: StockWrite) -> tuple[Outcome, Proof]:
+    """How a write that nothing settles is taken; a person is asked where that makes a difference to the pool."""
+    return smaller_pool(write.quantity), Proof.SMALLER_POOL if moves_pool(write) else Proof.EITHER

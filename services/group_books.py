@@ -8,32 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from clock import utcnow
-from core.facts import Purpose
 from core.intents import WriteState
 from db import database
 from models import Cell, Pool, Priority, StockGroup, StockWrite
 from services.dirty import Claim, mark_dirty
 from services.frames import PoolFrame
-from services.writes import cancel_planned, doubt_abandoned
+from services.writes import doubt_abandoned, take_back
 
 
 def withdraw_planned(group: StockGroup, deposit_ids: Sequence[str] | None = None) -> None:
-    """Take back what the rule planned and did not send, at these deposits or at all; a write-back is owed again.
-
-    A write that leaves at this very moment stays what it is: its outcome is followed up as ever.
-    """
+    """Take back what the rule planned and did not send, at these deposits or at all; a write-back is owed again."""
     cells = Cell.select(Cell.id).join(Pool).where(Pool.group == group)
     planned = StockWrite.cell_id.in_(cells) & (StockWrite.state == WriteState.PLANNED)
     if deposit_ids is not None:
         planned &= StockWrite.deposit.in_(deposit_ids)
-    _withdraw(list(StockWrite.select().where(planned)))
-
-
-def _withdraw(planned: Iterable[StockWrite]) -> None:
-    for write in planned:
-        if cancel_planned([write]) and write.purpose == Purpose.WRITE_BACK:
-            pool = Cell.select(Cell.pool).where(Cell.id == write.cell_id)
-            Pool.update(owed=Pool.owed + write.quantity).where(Pool.id.in_(pool)).execute()
+    take_back(list(StockWrite.select().where(planned)))
 
 
 def release_orphans(claims: Sequence[Claim], frames: Iterable[PoolFrame]) -> bool:
@@ -56,7 +45,7 @@ def release_orphans(claims: Sequence[Claim], frames: Iterable[PoolFrame]) -> boo
     ]
     if orphans:
         with database.atomic():
-            _withdraw([write for write in orphans if write.state == WriteState.PLANNED])
+            take_back([write for write in orphans if write.state == WriteState.PLANNED])
             doubt_abandoned(orphans, claims[0])
     return bool(orphans)
 

@@ -7,23 +7,22 @@ intended, and whoever holds the SKU next goes on from there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 
 from clock import utcnow
 from core.doubt import Proof
-from core.events import virtual_part
 from core.facts import Seen
 from core.plan import plan_pool
 from db import connection, database
-from models import Account, Event, Priority
+from models import Account, Event, Priority, StockWrite
 from services import undoing
 from services.bling_clients import client_for
 from services.cases import Case, load_cases, reload_frames
 from services.concluding import conclude, give_back, put_off
 from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, live_waits, renew
-from services.doubts import doubt_over_at, heed_late_events, settle_doubts
+from services.doubts import doubt_over_at, heed_late_events, settle_doubts, settled_lately
 from services.echoes import close_if_echo
 from services.entries import Decision
 from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input, settle_window
@@ -73,7 +72,8 @@ def settle_batch(
     One SKU that fails does not stop the others: it is put off and tried again.
     """
     cases = load_cases(organization_id, claims)
-    looking = [case for case in cases if _needs_look(case)]
+    settled = settled_lately(cell for case in cases for cell in case.cells)
+    looking = [case for case in cases if _needs_look(case, settled)]
     if not looking:
         return
     readings = read_balances(_frames(looking), client_of, lambda: renew(claims))
@@ -92,9 +92,9 @@ def settle_batch(
     _send_all(sending, client_of, should_stop)
 
 
-def _needs_look(case: Case) -> bool:
+def _needs_look(case: Case, settled: Mapping[str, Sequence[StockWrite]]) -> bool:
     try:
-        if heed_late_events(case.claim, case.cells, settle_window()):
+        if heed_late_events(case.claim, case.cells, settled, settle_window()):
             reload_frames(case)
     except LeaseLost:
         return False
@@ -176,10 +176,9 @@ def _disagrees(cell: CellFrame, event: Event, readings: Readings, over_at: datet
     if (cell.account.id, cell.product.bling_id) != (event.account_id, event.product_bling_id):
         return False
     seen = readings.get((cell.product.id, cell.deposit.id))
-    told = virtual_part(event.body).deposits.get(cell.deposit.bling_id)
-    if told is None or not isinstance(seen, Seen) or seen.at >= over_at:
+    if cell.told_reserved is None or not isinstance(seen, Seen) or seen.at >= over_at:
         return False
-    return told[0] - told[1] != seen.reserved
+    return cell.told_reserved != seen.reserved
 
 
 def _send_all(cases: Sequence[Case], client_of: ClientFor, should_stop: ShouldStop) -> None:

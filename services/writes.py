@@ -7,12 +7,12 @@ both make it. A call whose outcome is not known is never repeated: it is settled
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from peewee import Expression
+from peewee import JOIN, Expression
 
 from bling.client import BlingClient
 from bling.errors import BlingError, Forbidden, NotFound, Rejected, WriteOutcomeUnknown
@@ -21,6 +21,7 @@ from clock import utcnow
 from core.doubt import FALLIBLE, Proof
 from core.facts import Evidence, Purpose, Role, TargetMovements
 from core.intents import IN_DOUBT_STATES, Answer, WriteState, corrected, outcome_of, states_before
+from core.readings import is_pooled
 from core.skus import Problem
 from core.values import MovementOrder
 from db import database
@@ -157,7 +158,7 @@ def deny(write: StockWrite, **told: object) -> bool:
         if _move(write.id, WriteState.CANCELLED, (WriteState.UNKNOWN,), **told) is None:
             return False
         if write.purpose == Purpose.WRITE_BACK:
-            _owe(write, write.quantity)
+            owe(write, write.quantity)
         _look_again(write)
     return True
 
@@ -172,7 +173,7 @@ def correct(write: StockWrite, *, is_applied: bool, **told: object) -> bool:
         if _move(write.id, state, (corrected(state),), StockWrite.evidence.in_(FALLIBLE), **told) is None:
             return False
         moved = -write.quantity if is_applied else write.quantity
-        cell = Cell.select(Cell, Pool, StockGroup).join(Pool).join(StockGroup).where(Cell.id == write.cell_id).get()
+        cell = Cell.get_by_id(write.cell_id)
         _show_written(write, -moved)
         if cell.baseline_at <= write.ended_at:
             Movement.create(
@@ -186,27 +187,31 @@ def correct(write: StockWrite, *, is_applied: bool, **told: object) -> bool:
                 write_id=write.id,
                 booked_at=utcnow(),
             )
-            if moves_pool(write, cell):
-                _owe(write, moved)
+            if moves_pool(write):
+                owe(write, moved)
         _look_again(write)
     return True
 
 
-def moves_pool(write: StockWrite, cell: Cell) -> bool:
-    """Whether it makes a difference to the pool if a write was applied; `cell` with its pool and group.
+def moves_pool(write: StockWrite) -> bool:
+    """Whether it makes a difference to the pool if a write was applied.
 
-    A target whose movements are overwritten owes nothing, and what is on a source counts whoever put it there, except
-    for a write-back, which is owed until it has arrived.
+    A deposit that is no member any more is judged as a source: only what was owed to it counts.
     """
-    if write.purpose == Purpose.WRITE_BACK:
-        return True
-    group: StockGroup = cell.pool.group
-    role = (
-        GroupDeposit.select(GroupDeposit.role)
-        .where((GroupDeposit.group == group.id) & (GroupDeposit.deposit == write.deposit_id))
-        .scalar()
+    movements, role = (
+        Cell.select(StockGroup.target_movements, GroupDeposit.role)
+        .join(Pool)
+        .join(StockGroup)
+        .join(
+            GroupDeposit,
+            JOIN.LEFT_OUTER,
+            on=(GroupDeposit.group == StockGroup.id) & (GroupDeposit.deposit == Cell.deposit),
+        )
+        .where(Cell.id == write.cell_id)
+        .tuples()
+        .get()
     )
-    return bool(role == Role.TARGET and group.target_movements != TargetMovements.OVERWRITE)
+    return is_pooled(Purpose(write.purpose), Role(role or Role.SOURCE), TargetMovements(movements))
 
 
 def settle_undecided(write: StockWrite, is_applied: bool, user: User | None) -> bool:
@@ -215,10 +220,9 @@ def settle_undecided(write: StockWrite, is_applied: bool, user: User | None) -> 
     with database.atomic():
         if not _is_undecided(write):
             return False
-        if correct(write, is_applied=is_applied, **told):
-            return True
-        kept = StockWrite.update(told).where((StockWrite.id == write.id) & (StockWrite.evidence == Proof.SMALLER_POOL))
-        return bool(kept.execute() == 1)
+        if not correct(write, is_applied=is_applied, **told):
+            StockWrite.update(told).where(StockWrite.id == write.id).execute()
+    return True
 
 
 def heed(write: StockWrite, proof: Proof, *, is_applied: bool, bling_id: int | None = None) -> None:
@@ -252,7 +256,8 @@ def _heed_late_answer(write: StockWrite, *, is_applied: bool, bling_id: int | No
     heed(write, Proof.ANSWER, is_applied=is_applied, bling_id=bling_id)
 
 
-def _owe(write: StockWrite, quantity: Decimal) -> None:
+def owe(write: StockWrite, quantity: Decimal) -> None:
+    """Add to what is owed to the pool that a write was made for, inside the caller's transaction."""
     pool = Cell.select(Cell.pool).where(Cell.id == write.cell_id)
     Pool.update(owed=Pool.owed + quantity).where(Pool.id.in_(pool)).execute()
 
@@ -277,7 +282,7 @@ def _reject(write: StockWrite, error: str) -> None:
             return
         Cell.update(problem=Problem.REJECTED).where(Cell.id == write.cell_id).execute()
         if write.purpose == Purpose.WRITE_BACK:
-            _owe(write, write.quantity)
+            owe(write, write.quantity)
         ItemDeposit.update(error=error).where(
             (ItemDeposit.item == write.item_id) & (ItemDeposit.cell_id == write.cell_id)
         ).execute()
@@ -287,6 +292,16 @@ def cancel_planned(writes: Sequence[StockWrite]) -> bool:
     """Take back writes that never left, inside the caller's transaction. False when one of them left meanwhile."""
     planned = (WriteState.PLANNED,)
     return all(_move(write.id, WriteState.CANCELLED, planned, ended_at=utcnow()) is not None for write in writes)
+
+
+def take_back(writes: Iterable[StockWrite]) -> None:
+    """Cancel each of these that never left; what it should have brought to a source is owed again.
+
+    One that leaves at this very moment stays what it is: its outcome is followed up as ever.
+    """
+    for write in writes:
+        if cancel_planned([write]) and write.purpose == Purpose.WRITE_BACK:
+            owe(write, write.quantity)
 
 
 def give_up(write: StockWrite) -> bool:

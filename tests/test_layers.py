@@ -42,7 +42,7 @@ ONLY_IN = {
     "flask_limiter": {"blueprints"},
     "werkzeug": {"app", "db", "blueprints", "sandbox"},
     "requests": {"bling", "sandbox"},
-    "peewee": {"app", "db", "models", "services", "migrations", "jobs", "cli", "blueprints"},
+    "peewee": {"db", "models", "services", "migrations", "jobs", "cli", "blueprints"},
     "playhouse": {"db", "models", "migrations"},
     # In the views only for the limit on sign-ins, which is set up there.
     "redis": {"queues", "jobs", "devserver", "bling", "services", "blueprints/access"},
