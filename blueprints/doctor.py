@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from blueprints.access import my_organization
 from models import Account, AccountState
 from services import doctor, labels
+from services.doctor_causes import CAUSES, Filters
 
 bp = Blueprint("doctor", __name__, url_prefix="/doutor")
 
@@ -15,7 +16,7 @@ bp = Blueprint("doctor", __name__, url_prefix="/doutor")
 @bp.get("")
 def index() -> ResponseReturnValue:
     organization = my_organization()
-    filters = doctor.Filters.from_query(request.args)
+    filters = Filters.from_query(request.args)
     after = request.args.get("depois", "")[:300] or None
     if filters.cause:
         finding = doctor.examine_cause(organization, filters, after)
@@ -27,7 +28,7 @@ def index() -> ResponseReturnValue:
         filters=filters,
         findings=findings,
         after=after,
-        causes=[(code, labels.label(code, "problem").text) for code in doctor.CAUSES],
+        causes=[(code, labels.label(code, "problem").text) for code in CAUSES],
         rules=doctor.rules_of(organization),
         accounts=_accounts(),
         checked_at=doctor.checked_at(organization),

@@ -38,8 +38,10 @@ from models import (
     User,
 )
 from services.bling_clients import client_for, explain, note_failure
+from services.book_facts import pool_input
 from services.dirty import LEASE
-from services.frames import PoolFrame, Readings, Unread, load_frames, pool_input, settle_window, skus_of
+from services.frame_loading import load_frames, skus_of
+from services.frames import PoolFrame, Readings, Unread, settle_window
 from services.reading import ClientFor
 from services.runs import start_first_run
 

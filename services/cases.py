@@ -10,7 +10,8 @@ from models import Event, EventState, Run, RunItem
 from services.departures import give_up_departed
 from services.dirty import Claim
 from services.entries import Decision
-from services.frames import CellFrame, PoolFrame, load_frames, settle_window
+from services.frame_loading import load_frames
+from services.frames import CellFrame, PoolFrame, settle_window
 from services.group_books import release_orphans
 from services.recording import Recorded
 from services.undoing import Task, load_tasks

@@ -33,7 +33,7 @@ from models import (
     StockGroup,
     StockWrite,
 )
-from services.frames import book_of_row, own_write, stock_fact
+from services.book_facts import book_of_row, own_write, stock_fact
 from services.writes import give_up, owe, take_back
 
 T = TypeVar("T")

@@ -224,7 +224,7 @@ def _under_way(cell: CellFrame) -> Decimal:
 
 
 def _elsewhere(cell: CellFrame) -> Decimal:
-    """What another rule's write may have taken from here, as services.frames counts it."""
+    """What another rule's write may have taken from here, as services.book_facts counts it."""
     write = cell.open_write
     is_ours = write is not None and cell.row is not None and write.cell_id == cell.row.id
     if write is None or is_ours or write.state not in IN_DOUBT_STATES or write.quantity > ZERO:

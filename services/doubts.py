@@ -28,8 +28,9 @@ from core.facts import ZERO, Seen, StockFact
 from core.intents import WriteState
 from db import database
 from models import Event, StockWrite
+from services.book_facts import book_of, own_write, stock_fact
 from services.dirty import Claim, hold
-from services.frames import ECHO_MEMORY, CellFrame, Readings, book_of, own_write, stock_fact
+from services.frames import ECHO_MEMORY, CellFrame, Readings
 from services.writes import ABANDONED, confirm, deny, heed, moves_pool, reopen
 
 # A process that dies with a call under way has hardly ever just been stopped before it: the call left at once.

@@ -8,9 +8,10 @@ from core.intents import WriteState
 from core.skus import Problem
 from db import database
 from models import Event, EventState, StockWrite
+from services.book_facts import book_of, own_write, stock_fact
 from services.cases import Case
 from services.dirty import LeaseLost, hold, release_done
-from services.frames import PoolFrame, book_of, own_write, stock_fact
+from services.frames import PoolFrame
 
 # Events of these say nothing that anybody could follow: a composition's balance is its components' doing, a parent
 # has none, and what the merchant excepted is not looked at.

@@ -32,7 +32,7 @@ from models import (
     User,
 )
 from services.departures import part_with_exceptions
-from services.frames import target_rule
+from services.frame_loading import target_rule
 from services.group_form import LIMITS
 from services.groups import lock_group
 from services.labels import quantidade

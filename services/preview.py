@@ -13,7 +13,8 @@ from core.guards import Verdict, foresee, judge
 from core.plan import PoolPlan
 from models import Account, Deposit, Organization, StockGroup
 from services.bling_clients import client_for
-from services.frames import CellFrame, PoolFrame, Unread, load_frames, skus_of
+from services.frame_loading import load_frames, skus_of
+from services.frames import CellFrame, PoolFrame, Unread
 from services.guards import followed_skus, limits_of
 from services.reading import ClientFor, read_balances
 from services.settle import decide

@@ -40,7 +40,7 @@ from services.bling_clients import client_for
 from services.catalog import refresh_account
 from services.dirty import RENEW_EVERY_S, LeaseLost, mark_dirty
 from services.entries import Decision
-from services.frames import load_frames
+from services.frame_loading import load_frames
 from services.guards import RELEASING, close_superseded, gather, hold_excess
 from services.reading import ClientFor, read_balances
 from services.runs import (

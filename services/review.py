@@ -36,8 +36,8 @@ from models import (
     User,
 )
 from services import writes
+from services.book_facts import moment_of
 from services.derivations import PoolView, derive
-from services.frames import moment_of
 
 PAGE = 20
 # What happened at the same place this long before the write and after the look is worth knowing.

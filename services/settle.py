@@ -19,13 +19,14 @@ from db import connection, database
 from models import Account, Event, Priority, StockWrite
 from services import undoing
 from services.bling_clients import client_for
+from services.book_facts import moment_of, pool_input
 from services.cases import Case, load_cases, reload_frames
 from services.concluding import conclude, give_back, put_off
 from services.dirty import RENEW_EVERY_S, Claim, LeaseLost, claim_dirty, hold, live_waits, renew
 from services.doubts import doubt_over_at, heed_late_events, settle_doubts, settled_lately
 from services.echoes import close_if_echo
 from services.entries import Decision
-from services.frames import CellFrame, PoolFrame, Readings, Unread, moment_of, pool_input, settle_window
+from services.frames import CellFrame, PoolFrame, Readings, Unread, settle_window
 from services.reading import PASSING, ClientFor, read_balances
 from services.recording import BooksMoved, close_events, record
 from services.writes import send_write

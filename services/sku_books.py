@@ -33,7 +33,8 @@ from models import (
     StockWrite,
     User,
 )
-from services.frames import PoolFrame, load_frames
+from services.frame_loading import load_frames
+from services.frames import PoolFrame
 
 LATEST = 5
 

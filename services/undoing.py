@@ -22,17 +22,9 @@ from core.plan import PoolPlan, plan_pool
 from core.skus import Problem
 from core.undo import PoolNow, Refusal, Undo, pool_now, undo_now
 from models import Cell, Event, EventState, GroupDeposit, ItemDeposit, Run, RunItem, StockWrite, User
-from services.frames import (
-    CellFrame,
-    PoolFrame,
-    Readings,
-    Unread,
-    book_of,
-    load_frames,
-    own_write,
-    pool_input,
-    stock_fact,
-)
+from services.book_facts import book_of, own_write, pool_input, stock_fact
+from services.frame_loading import load_frames
+from services.frames import CellFrame, PoolFrame, Readings, Unread
 from services.reading import PASSING
 from services.recording import BooksMoved
 from services.undo_books import ChosenCell, cells_of, choose

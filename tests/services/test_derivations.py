@@ -19,8 +19,9 @@ from core.plan import plan_pool
 from models import Cell, GroupDeposit, RunType, SkuOverride, StockWrite
 from sandbox import Bling
 from services import inbox, settle
+from services.book_facts import pool_input
 from services.derivations import Derivation, GapKind, PoolView, TargetView, derive
-from services.frames import load_frames, pool_input
+from services.frame_loading import load_frames
 from services.groups import deactivate_group
 from services.runs import start_run
 from services.settle import settle_window

@@ -14,7 +14,8 @@ from sandbox import Bling
 from services import doctor, labels
 from services.catalog import refresh_account
 from services.cures import CURES
-from services.doctor import Filters, Finding, examine, examine_cause
+from services.doctor import Finding, examine, examine_cause
+from services.doctor_causes import CAUSES, Filters
 from tests.factories import Shop, make_account, make_deposit, make_group, make_product, make_write
 from tests.stage import SHELF, SHOP, staged
 
@@ -54,7 +55,7 @@ def test_a_shop_that_is_well_has_nothing_to_mend(shop: Shop) -> None:
 
 
 def test_every_cause_has_its_words() -> None:
-    for code in doctor.CAUSES:
+    for code in CAUSES:
         assert labels.PROBLEMS[code].text
         assert CURES[code].effect
         assert CURES[code].steps

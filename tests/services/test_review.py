@@ -13,7 +13,8 @@ from core.readings import Reading
 from db import database
 from models import Cell, StockGroup, StockWrite
 from services import review
-from services.doctor import Filters, examine_cause
+from services.doctor import examine_cause
+from services.doctor_causes import Filters
 from services.problems import problems_of
 from tests.factories import Shop, make_item, make_run, make_undecided, make_write
 

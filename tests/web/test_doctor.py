@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from services import doctor
+from services.doctor_causes import Filters
 from tests.conftest import Browser
 from tests.factories import Shop, make_cell, make_product, make_write
 
@@ -58,7 +59,7 @@ def test_it_says_what_is_wrong_what_it_means_and_what_to_do(shop: Shop, browser:
     ):
         assert text in page, text
     assert page.index("SKU duplicado na conta") < page.index("SKUs que parecem o mesmo")
-    double = doctor.examine_cause(shop.organization, doctor.Filters(cause="duplicate"), None).entries[0].lines[0]
+    double = doctor.examine_cause(shop.organization, Filters(cause="duplicate"), None).entries[0].lines[0]
     assert f'href="{double.url}" target="_blank" rel="noopener noreferrer"' in page
     assert f"id {double.product.bling_id}" in page
     assert 'href="/estoque/DUPLO"' in page
