@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -142,7 +142,3 @@ class Unread:
 
 
 Readings = Mapping[tuple[str, str], Seen | Unread]
-
-
-def all_cells(frames: Iterable[PoolFrame]) -> list[CellFrame]:
-    return [cell for frame in frames for cell in frame.cells]

@@ -23,7 +23,7 @@ from db import connection
 from models import Account, Deposit, Product
 from services.bling_clients import client_for, note_failure
 from services.dirty import RENEW_EVERY_S, hasten
-from services.frames import CellFrame, PoolFrame, Readings, Unread, all_cells
+from services.frames import CellFrame, PoolFrame, Readings, Unread
 from services.silence import HUNG_S, is_silent, note_hung
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def read_balances(
     that hung before is left out at once: nobody waits for the same silence twice.
     """
     by_account: dict[str, list[CellFrame]] = defaultdict(list)
-    for cell in all_cells(frames):
+    for cell in (cell for frame in frames for cell in frame.cells):
         if cell.problem is None:
             by_account[cell.account.id].append(cell)
     found: dict[tuple[str, str], Seen | Unread] = {}
