@@ -7,7 +7,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from flask import has_request_context, request
 from peewee import Database
 
 from clock import utcnow
@@ -19,6 +18,7 @@ from services.dirty import mark_dirty
 from services.review import Dossier, Outcome, Standing
 from tests.factories import make_user
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
+from tests.trouble import hit_writes_only
 
 pytestmark = pytest.mark.both_databases
 FULL = {"matriz": {SHELF: 8, SHOP: 0}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": {SHELF: 0, SHOP: 0}}
@@ -29,13 +29,7 @@ def stage(database: Database, config: Config, bling: Bling, monkeypatch: pytest.
     """Faults hit writes only, and nothing tells of what happens but what is read."""
     with staged(config, bling, {"CANECA": FULL}, window_s=0) as stage:
         stage.rule()
-        hit = bling.faults.hit
-
-        def hit_writes(kind: str, account: str | None) -> object:
-            is_write = has_request_context() and request.method == "POST" and request.path.endswith("/estoques")
-            return hit(kind, account) if is_write else None
-
-        monkeypatch.setattr(bling.faults, "hit", hit_writes)
+        hit_writes_only(bling, monkeypatch)
         yield stage
 
 

@@ -5,28 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 
 import pytest
 from peewee import Database
 
 import db
-from bling.transport import Transport
 from config import Config
 from models import Account, Cell, Movement, Pool, Run, RunItem, StockGroup, StockWrite
 from sandbox import Bling
-from services import bling_clients
 from services.activation import ActivationRefused, activate_group
 from services.preview import preview_group
 from tests.factories import make_user
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
+from tests.trouble import skip_waits
 
 FULL = {"matriz": {SHELF: 8, SHOP: 1}, "filial": {SHELF: 5, SHOP: 30}, "avulsa": {SHELF: 7, SHOP: 0}}
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bling_clients, "_transport", partial(Transport, sleep=lambda _s: None))
+    skip_waits(monkeypatch)
 
 
 @pytest.fixture

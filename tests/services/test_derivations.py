@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from flask import has_request_context, request
 from peewee import Database
 
 import db
@@ -27,6 +26,7 @@ from services.runs import start_run
 from services.settle import settle_window
 from services.timeline import timeline
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, staged
+from tests.trouble import hit_writes_only
 
 pytestmark = pytest.mark.stories
 
@@ -76,17 +76,6 @@ def adds_up(pool: PoolView) -> None:
 
 def terms(pool: PoolView) -> list[tuple[str, str, Decimal]]:
     return [(term.kind.value, pool.place_of(term.key), term.quantity) for term in pool.terms]
-
-
-def hit_writes_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = stage.bling.faults
-    hit = faults.hit
-
-    def hit_writes(kind: str, account: str | None) -> Any:
-        is_write = has_request_context() and request.method == "POST" and request.path.endswith("/estoques")
-        return hit(kind, account) if is_write else None
-
-    monkeypatch.setattr(faults, "hit", hit_writes)
 
 
 @pytest.mark.both_databases
@@ -226,7 +215,7 @@ def test_a_difference_that_is_put_off_says_until_when(
 
 def test_a_write_without_an_answer_is_named_until_it_is_settled(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.rule()
-    hit_writes_only(stage, monkeypatch)
+    hit_writes_only(stage.bling, monkeypatch)
     stage.bling.faults.set("cut_before", next=1, account="matriz")
     stage.bling.sell("filial", "CANECA", 2, SHELF)
     stage.deliver(settle=False)
@@ -244,7 +233,7 @@ def test_a_write_back_without_an_answer_is_under_way_and_not_lost(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.rule()
-    hit_writes_only(stage, monkeypatch)
+    hit_writes_only(stage.bling, monkeypatch)
     stage.bling.faults.set("cut_before", next=1, account="filial")
     stage.bling.sell("filial", "CANECA", 2, SHOP)
     stage.deliver(settle=False)
@@ -257,7 +246,7 @@ def test_a_write_back_without_an_answer_is_under_way_and_not_lost(
 
 def test_a_refused_write_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.rule()
-    hit_writes_only(stage, monkeypatch)
+    hit_writes_only(stage.bling, monkeypatch)
     stage.bling.faults.set("forbidden", 1.0, account="avulsa")
     stage.bling.sell("filial", "CANECA", 2, SHELF)
     stage.deliver()

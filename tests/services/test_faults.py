@@ -9,28 +9,24 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 import pytest
-from flask import has_request_context, request
 from peewee import Database
 
 import core.doubt
 import sandbox.api
-from bling.tokens import TokenSource
-from bling.transport import Transport
 from clock import utcnow
 from config import Config
 from core.values import MovementOrder
 from models import Account, Cell, DirtySku, Pool, Priority, Run, RunItem, RunType, StockWrite
 from sandbox import Bling, SandboxError
-from services import bling_clients, inbox, overview, settle
-from services.bling_clients import client_for
+from services import inbox, overview, settle
 from services.dirty import mark_dirty
 from services.runs import start_run
 from services.writes import settle_undecided
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
+from tests.trouble import Killed, expire_leases, hit_writes_only, settle_with, skip_waits
 
 pytestmark = pytest.mark.stories
 
@@ -39,9 +35,7 @@ FULL = {"matriz": {SHELF: 8, SHOP: 0}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads are repeated at once, and nobody waits for another process's refresh of a token."""
-    monkeypatch.setattr(bling_clients, "_transport", lambda url: Transport(url, sleep=lambda _s: None))
-    monkeypatch.setattr(bling_clients, "TokenSource", partial(TokenSource, refused_wait_limit_s=0.0))
+    skip_waits(monkeypatch)
 
 
 @pytest.fixture
@@ -54,14 +48,7 @@ def stage(database: Database, config: Config, bling: Bling) -> Iterator[Stage]:
 
 @pytest.fixture
 def faults_hit_writes_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = stage.bling.faults
-    hit = faults.hit
-
-    def hit_writes(kind: str, account: str | None) -> object:
-        is_write = has_request_context() and request.method == "POST" and request.path.endswith("/estoques")
-        return hit(kind, account) if is_write else None
-
-    monkeypatch.setattr(faults, "hit", hit_writes)
+    hit_writes_only(stage.bling, monkeypatch)
 
 
 def synchronize(stage: Stage, *skus: str, type_: RunType = RunType.MANUAL) -> Run:
@@ -228,6 +215,16 @@ def settle_once(stage: Stage, times: int = 1, *, is_told: bool = True) -> None:
         settle.settle_due(stage.organization.id)
 
 
+def lose_a_write(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write to Filial's shop is not applied, and what happens from now on is no event of its own."""
+    for name in ("PROMPT", "CLOCKS_APART"):
+        monkeypatch.setattr(core.doubt, name, timedelta(0))
+    stage.bling.faults.set("cut_before", next=1, account="filial")
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    settle_once(stage)
+    time.sleep(0.05)
+
+
 def lost() -> StockWrite:
     """The one write whose answer was lost."""
     return StockWrite.get((StockWrite.state == "unknown") | StockWrite.evidence.is_null(False))
@@ -367,12 +364,7 @@ def test_an_event_that_comes_late_corrects_what_the_balance_alone_had_settled(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody sells exactly as much as the write that failed would have taken away, and we hear of it too late."""
-    for name in ("PROMPT", "CLOCKS_APART"):
-        monkeypatch.setattr(core.doubt, name, timedelta(0))
-    stage.bling.faults.set("cut_before", next=1, account="filial")
-    stage.bling.sell("matriz", "CANECA", 2, SHELF)
-    settle_once(stage)
-    time.sleep(0.05)
+    lose_a_write(stage, monkeypatch)
     stage.bling.sell("filial", "CANECA", 2, SHOP)
     look(stage, rounds=2, is_told=False)
     assert (lost().state, lost().evidence) == ("confirmed", "level")
@@ -387,12 +379,7 @@ def test_an_event_that_comes_late_corrects_what_the_balance_alone_had_settled(
 def test_a_count_that_is_told_late_leaves_what_the_balance_had_settled_to_a_person(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PROMPT", "CLOCKS_APART"):
-        monkeypatch.setattr(core.doubt, name, timedelta(0))
-    stage.bling.faults.set("cut_before", next=1, account="filial")
-    stage.bling.sell("matriz", "CANECA", 2, SHELF)
-    settle_once(stage)
-    time.sleep(0.05)
+    lose_a_write(stage, monkeypatch)
     stage.bling.count("filial", "CANECA", 11, SHOP)
     look(stage, rounds=2, is_told=False)
     assert (lost().state, lost().evidence) == ("confirmed", "level")
@@ -540,34 +527,6 @@ def test_what_one_source_refuses_the_next_one_takes(stage: Stage, refused: set[t
 
 
 # Workers that die or come late
-
-
-class Killed(BaseException):
-    """What a process that is killed does: nothing more, nowhere."""
-
-
-class Hooked:
-    """A client whose writes go through a function of the test."""
-
-    def __init__(self, account: Account, hook: Callable[..., int | None]) -> None:
-        self._client = client_for(account)
-        self._hook = hook
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def create_movement(self, order: MovementOrder, before_leaving: Callable[[], None]) -> int | None:
-        return self._hook(self._client, order, before_leaving)
-
-
-def settle_with(stage: Stage, hook: Callable[..., int | None]) -> None:
-    while stage.bling.pump():
-        pass
-    settle.settle_due(stage.organization.id, client_of=lambda account: Hooked(account, hook))
-
-
-def expire_leases() -> None:
-    DirtySku.update(lease_until=utcnow() - timedelta(seconds=1)).where(DirtySku.lease.is_null(False)).execute()
 
 
 @pytest.mark.both_databases

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
 from peewee import Database
 
-from bling.transport import Transport
 from config import Config
 from models import Account, DirtySku, Event, Product
 from sandbox import Bling
-from services import bling_clients, inbox
+from services import inbox
 from tests.factories import make_deposit, make_event, make_group
 from tests.services.merchants import connected, organization
+from tests.trouble import skip_waits
 
 pytestmark = pytest.mark.usefixtures("config", "database", "redis")
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bling_clients, "_transport", partial(Transport, sleep=lambda _s: None))
+    skip_waits(monkeypatch)
 
 
 @pytest.fixture

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 
 import pytest
 from peewee import Database
 
 import db
-from bling.transport import Transport
 from config import Config
 from models import Cell, DirtySku, GroupDeposit, Pool, Run, StockWrite
 from sandbox import Bling
-from services import bling_clients
 from services.preview import PreviewTotals, preview_group, preview_skus
 from tests.stage import SHELF, SHOP, Stage, staged
+from tests.trouble import skip_waits
 
 PRODUCTS = {
     "BAIXA": {"matriz": {SHELF: 8, SHOP: 20}, "filial": {SHOP: 20}},
@@ -29,7 +27,7 @@ PRODUCTS = {
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bling_clients, "_transport", partial(Transport, sleep=lambda _s: None))
+    skip_waits(monkeypatch)
 
 
 @pytest.fixture

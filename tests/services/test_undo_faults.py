@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
-from flask import has_request_context, request
 from peewee import Database
 
 import sandbox.api
-from bling.tokens import TokenSource
-from bling.transport import Transport
 from clock import utcnow
 from config import Config
 from core.values import MovementOrder
 from models import Account, Cell, DirtySku, ItemDeposit, Pool, Run, RunItem, StockWrite, User
 from sandbox import Bling, SandboxError
-from services import bling_clients, settle
-from services.bling_clients import client_for
+from services import settle
 from services.derivations import derive
 from services.undo import Selection, plan, start_undo
 from tests.factories import make_user
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
+from tests.trouble import Killed, expire_leases, hit_writes_only, settle_with, skip_waits
 
 pytestmark = pytest.mark.stories
 
@@ -33,8 +29,7 @@ FULL = {"matriz": {SHELF: 8, SHOP: 1}, "filial": {SHELF: 5, SHOP: 3}, "avulsa": 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bling_clients, "_transport", lambda url: Transport(url, sleep=lambda _s: None))
-    monkeypatch.setattr(bling_clients, "TokenSource", partial(TokenSource, refused_wait_limit_s=0.0))
+    skip_waits(monkeypatch)
 
 
 @pytest.fixture
@@ -51,14 +46,7 @@ def ana(stage: Stage) -> User:
 
 @pytest.fixture
 def faults_hit_writes_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = stage.bling.faults
-    hit = faults.hit
-
-    def hit_writes(kind: str, account: str | None) -> object:
-        is_write = has_request_context() and request.method == "POST" and request.path.endswith("/estoques")
-        return hit(kind, account) if is_write else None
-
-    monkeypatch.setattr(faults, "hit", hit_writes)
+    hit_writes_only(stage.bling, monkeypatch)
 
 
 def begin(stage: Stage, user: User, *, stop: bool = True, sku: str | None = None) -> Run:
@@ -253,32 +241,6 @@ def test_a_source_that_may_have_been_raised_raises_nothing_before_it_is_known(
 
 
 # Workers that die
-
-
-class Killed(BaseException):
-    """What a process that is killed does: nothing more, nowhere."""
-
-
-class Hooked:
-    """A client whose writes go through a function of the test."""
-
-    def __init__(self, account: Account, hook: Callable[..., int | None]) -> None:
-        self._client = client_for(account)
-        self._hook = hook
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def create_movement(self, order: MovementOrder, before_leaving: Callable[[], None]) -> int | None:
-        return self._hook(self._client, order, before_leaving)
-
-
-def settle_with(stage: Stage, hook: Callable[..., int | None]) -> None:
-    settle.settle_due(stage.organization.id, client_of=lambda account: Hooked(account, hook))
-
-
-def expire_leases() -> None:
-    DirtySku.update(lease_until=utcnow() - timedelta(seconds=1)).where(DirtySku.lease.is_null(False)).execute()
 
 
 @pytest.mark.parametrize("made", [0, 1, 2])
