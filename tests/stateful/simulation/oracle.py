@@ -7,11 +7,13 @@ happened; the rule is worked out here once more, not by the engine.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from core.quantity import from_millionths
 from models import StockWrite
+from sandbox.records import Movement
 from services import writes
 from tests.stateful.simulation.plot import Place, Rule
 from tests.stateful.simulation.wire import Request
@@ -24,6 +26,14 @@ BLIND_S = 45
 STALE_MS = 3500
 #: From reading the balances to the plan it takes a worker that stops now and then no longer than this.
 PLANNED_MS = 30_000
+
+#: Writes with the pool and the product they are of, whatever SKU the product has by now.
+WRITES_SQL = (
+    "stock_write w JOIN cell c ON c.id = w.cell_id JOIN pool o ON o.id = c.pool_id"
+    " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
+)
+#: Bling's numbers of a product and of one of its deposits.
+Spot = tuple[int, int]
 
 
 class Oracle:
@@ -164,21 +174,19 @@ class Oracle:
     def _judge_judgements(self) -> None:
         """What was settled without an answer is what Bling knows, unless it waits for a person."""
         rows = self._rows(
-            "SELECT w.id, w.state, w.evidence, p.sku, w.quantity, d.bling_id, w.sent_at, w.ended_at - w.sent_at,"
-            " w.found_at - w.sent_at"
-            " FROM stock_write w"
-            " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
-            " WHERE w.evidence NOT IN ('smaller_pool', 'either') ORDER BY w.id"
+            "SELECT w.id, w.state, w.evidence, o.sku, p.bling_id, d.bling_id, w.quantity, w.sent_at,"
+            " w.ended_at - w.sent_at, w.found_at - w.sent_at"
+            f" FROM {WRITES_SQL} WHERE w.evidence NOT IN ('smaller_pool', 'either') ORDER BY w.id"
         )
-        for write_id, state, evidence, sku, millionths, deposit, sent_ms, took_ms, found_ms in rows:
+        for write_id, state, evidence, sku, product, deposit, millionths, sent_ms, took_ms, found_ms in rows:
             if self._applied.get(write_id, False) == (state == "confirmed"):
                 continue
             quantity = from_millionths(millionths)
             at_ms = self._called_ms.get(write_id, sent_ms)
-            if evidence == "event" and self._has_twin(sku, deposit, quantity, at_ms, took_ms + 300):
+            if evidence == "event" and self._has_twin((product, deposit), quantity, at_ms, took_ms + 300):
                 self.untellable.add(sku)
                 continue
-            if evidence in ("level", "chain") and self._is_hidden(sku, deposit, at_ms, took_ms, found_ms):
+            if evidence in ("level", "chain") and self._is_hidden((product, deposit), at_ms, took_ms, found_ms):
                 self.untellable.add(sku)
                 continue
             words = f"{quantity:f} settled as {state} by {evidence}"
@@ -187,50 +195,47 @@ class Oracle:
     def _judge_questions(self) -> None:
         """A person is asked only where others moved something there between the plan of the write and the look."""
         rows = self._rows(
-            "SELECT p.sku, w.quantity, d.bling_id, w.sent_at, w.sent_at - w.planned_at, w.found_at - w.sent_at"
-            " FROM stock_write w JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
-            " WHERE w.evidence = 'smaller_pool' ORDER BY w.id"
+            "SELECT o.sku, p.bling_id, d.bling_id, w.quantity, w.sent_at, w.sent_at - w.planned_at,"
+            f" w.found_at - w.sent_at FROM {WRITES_SQL} WHERE w.evidence = 'smaller_pool' ORDER BY w.id"
         )
-        for sku, millionths, deposit, sent_ms, waited_ms, found_ms in rows:
+        for sku, product, deposit, millionths, sent_ms, waited_ms, found_ms in rows:
             since_ms, until_ms = sent_ms - waited_ms - PLANNED_MS, sent_ms + (found_ms or 0) + STALE_MS
-            place = self.world.places[deposit]
-            if not any(since_ms <= ms <= until_ms for ms, *what in self.world.moved if what == [sku, place]):
+            moved = (ms for ms, *place in self.world.moved if place == [product, deposit])
+            if not any(since_ms <= ms <= until_ms for ms in moved):
                 self.broken.append(
                     f"{sku}: a write of {from_millionths(millionths):f} in review, and nobody moved anything"
                 )
 
-    def _has_twin(self, sku: str, deposit: int, quantity: Decimal, at_ms: int, within_ms: int) -> bool:
+    def _has_twin(self, place: Spot, quantity: Decimal, at_ms: int, within_ms: int) -> bool:
         """Whether somebody else moved exactly as much there at that time: nobody can tell the two apart."""
         return any(
-            movement.sku == sku
-            and movement.deposit_id == deposit
-            and movement.origin != "api"
-            and movement.after - movement.before == quantity
-            and abs(movement.at * 1000 - at_ms) <= within_ms
-            for movement in self.world.bling.world.movements.values()
+            movement.after - movement.before == quantity and abs(movement.at * 1000 - at_ms) <= within_ms
+            for movement in self._foreign_movements(place)
         )
 
-    def _is_hidden(self, sku: str, deposit: int, at_ms: int, took_ms: int, found_ms: int | None) -> bool:
+    def _is_hidden(self, place: Spot, at_ms: int, took_ms: int, found_ms: int | None) -> bool:
         """Whether somebody else moved something there of which no event ever came, from the call to the reading, or to
         the first event after the call where that settled it.
         """
         rows = self._rows(
-            "SELECT e.physical_after, e.bling_event_id FROM event e JOIN product p ON p.bling_id = e.product_bling_id"
-            " WHERE p.sku = ? AND e.deposit_bling_id = ? AND e.physical_after IS NOT NULL",
-            sku,
-            deposit,
+            "SELECT physical_after, bling_event_id FROM event"
+            " WHERE product_bling_id = ? AND deposit_bling_id = ? AND physical_after IS NOT NULL",
+            *place,
         )
         told = [(from_millionths(after), int(event_id.replace("-", "")[:12], 16)) for after, event_id in rows]
         if found_ms is None:
             found_ms = min((ms for _, ms in told if ms > at_ms + took_ms), default=at_ms + took_ms) - at_ms
         return any(
-            movement.sku == sku
-            and movement.deposit_id == deposit
-            and movement.origin != "api"
-            and -300 <= movement.at * 1000 - at_ms <= found_ms + 300
+            -300 <= movement.at * 1000 - at_ms <= found_ms + 300
             and not any(after == movement.after and abs(ms - movement.at * 1000) < 50 for after, ms in told)
-            for movement in self.world.bling.world.movements.values()
+            for movement in self._foreign_movements(place)
         )
+
+    def _foreign_movements(self, place: Spot) -> Iterator[Movement]:
+        """What others moved there, under whatever SKU the product had then."""
+        for movement in self.world.bling.world.movements.values():
+            if (movement.product_id, movement.deposit_id) == place and movement.origin != "api":
+                yield movement
 
     def _judge_sums(self, sku: str) -> None:
         world, plot = self.world, self.world.plot

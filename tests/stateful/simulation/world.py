@@ -75,7 +75,8 @@ class World:
         self.happened: list[str] = []
         self.pools = {sku: self._at_first(sku) for sku in plot.skus}
         self.away: set[tuple[str, str]] = set()
-        self.moved: list[tuple[int, str, Place]] = []
+        #: When others moved something, by Bling's numbers of product and deposit.
+        self.moved: list[tuple[int, int, int]] = []
         self.orders: list[tuple[int, str]] = []
         self.down_since_ms: dict[str, int] = {}
         self.intake_trouble: dict[str, float] = {}
@@ -525,7 +526,9 @@ class World:
         for place, was in before.items():
             moved = self.physical(sku, place) - was
             if moved:
-                self.moved.append((self.clock.ms, sku, place))
+                product = self.bling.catalog.find_product(place[0], self.called(sku, place[0]))
+                deposit = self.bling.catalog.find_deposit(place[0], place[1])
+                self.moved.append((self.clock.ms, product.id, deposit.id))
             if place in counts:
                 self.pools[sku] += moved
 
