@@ -80,7 +80,7 @@ def _count(total: Counter[str], played: Played) -> None:
     total.update(
         seeds=1,
         steps=played.job.steps,
-        failed=bool(played.broken),
+        failed=int(bool(played.broken)),
         reviews=played.reviews,
         untellable=played.untellable,
         movements=played.movements,

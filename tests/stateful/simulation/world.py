@@ -551,9 +551,13 @@ class World:
             worker.paused_until_ms = 0
 
     def settle(self, limit_s: float = 1200.0) -> str | None:
-        """Let everything come to rest; what is still open after so long, None when nothing is."""
-        ends_at = self.clock.ms + round(limit_s * 1000)
-        while self.clock.ms < ends_at:
+        """Let everything come to rest; what is still open after so long, None when nothing is.
+
+        What Bling could not deliver several times it may send again an hour later only; that wait is not ours.
+        """
+        promised = [delivery.due_at for delivery in self.bling.world.deliveries.values() if delivery.is_open]
+        ends_s = max([self.clock.seconds(), *promised]) + limit_s
+        while self.clock.seconds() < ends_s:
             self.bling.pump()
             busy = True
             while busy:
