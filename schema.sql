@@ -357,8 +357,9 @@ CREATE TABLE IF NOT EXISTS movement (
 CREATE INDEX IF NOT EXISTS movement_cell ON movement (cell_id, id);
 
 -- One POST /estoques of ours: the intent is committed before the call leaves.
--- evidence: what settled an outcome that was not known. found, found_at: the balance that left it undecided, for the
--- person who decides (decided_by, decided_at). undo_item_id: the run_item that undoes this write, or did.
+-- evidence: what settled an outcome that was not known. found: the balance that left it undecided, for the person who
+-- decides (decided_by, decided_at); asked for at found_at, told by found_until. undo_item_id: the run_item that undoes
+-- this write, or did.
 CREATE TABLE IF NOT EXISTS stock_write (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organization (id) ON DELETE CASCADE,
@@ -383,6 +384,7 @@ CREATE TABLE IF NOT EXISTS stock_write (
     evidence TEXT,
     found BIGINT,
     found_at BIGINT,
+    found_until BIGINT,
     decided_by TEXT REFERENCES users (id) ON DELETE SET NULL,
     decided_at BIGINT,
     undo_item_id TEXT

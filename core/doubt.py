@@ -122,7 +122,7 @@ def judge_outcome(
         break
     if seen is None or seen.at < write.ended_at + window:
         return Judgement(Outcome.OPEN)
-    known = [event for event in events if event.told_from is None or event.told_from <= seen.at]
+    known = [event for event in events if event.told_from is None or event.told_from <= seen.latest]
     # What happened longer ago than Bling may show an old balance is in what it showed.
     surely = [event.told_until is not None and event.told_until + CLOCKS_APART < seen.at - window for event in known]
     included = max((number for number, is_old in enumerate(surely, start=1) if is_old), default=0)

@@ -47,11 +47,20 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A balance as Bling showed it; `at` is the moment before the question left, so it is never too new."""
+    """A balance as Bling showed it; `at` is the moment before the question left, so it is never too new.
+
+    `until`: when the answer was there. What happened before that may be in it, however late we ask what is.
+    """
 
     physical: Decimal
     reserved: Decimal
     at: datetime
+    until: datetime | None = None
+
+    @property
+    def latest(self) -> datetime:
+        """The last moment that the balance may tell of."""
+        return self.until or self.at
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 ALTER TABLE stock_write ADD COLUMN evidence TEXT;
 ALTER TABLE stock_write ADD COLUMN found BIGINT;
 ALTER TABLE stock_write ADD COLUMN found_at BIGINT;
+ALTER TABLE stock_write ADD COLUMN found_until BIGINT;
 ALTER TABLE stock_write ADD COLUMN decided_by TEXT REFERENCES users (id) ON DELETE SET NULL;
 ALTER TABLE stock_write ADD COLUMN decided_at BIGINT;
 CREATE INDEX IF NOT EXISTS stock_write_undecided ON stock_write (organization_id, id) WHERE evidence = 'smaller_pool';

@@ -168,6 +168,7 @@ class StockWrite(Table):
     evidence = TextField(null=True)
     found = QuantityField(null=True)
     found_at = MomentField(null=True)
+    found_until = MomentField(null=True)
     decided_by = ForeignKeyField(User, null=True, on_delete="SET NULL", index=False, column_name="decided_by")
     decided_at = MomentField(null=True)
     # No foreign key: two of them to one table would make every join with it ambiguous.

@@ -122,11 +122,11 @@ def _judge_again(write: StockWrite, cell: CellFrame, window: timedelta) -> Judge
         & (Event.received_at > write.sent_at - ECHO_MEMORY)
     )
     events = list(told.order_by(Event.bling_event_id, Event.id))
-    until = (write.found_at or write.ended_at) + CLOCKS_APART
+    until = (write.found_until or write.found_at or write.ended_at) + CLOCKS_APART
     facts = [(event.id, fact) for event in events if (fact := stock_fact(event)) is not None]
     if not any(one in pending and _is_told_by(fact, until) for one, fact in facts):
         return None
-    seen = None if write.found is None else Seen(write.found, ZERO, write.found_at)
+    seen = None if write.found is None else Seen(write.found, ZERO, write.found_at, write.found_until)
     # Nothing was booked and nothing else written while the write was open: its cell's books said what it was planned
     # from, until our next write left.
     next_at = (
@@ -181,7 +181,7 @@ def _settle(write: StockWrite, cell: CellFrame, judgement: Judgement, readings: 
     told: dict[str, object] = {}
     reading = readings.get((cell.product.id, cell.deposit.id))
     if isinstance(reading, Seen):
-        told |= {"found": reading.physical, "found_at": reading.at}
+        told |= {"found": reading.physical, "found_at": reading.at, "found_until": reading.until}
     if outcome is Outcome.UNDECIDABLE:
         outcome, proof = _for_now(write)
     if outcome is Outcome.APPLIED:

@@ -97,6 +97,7 @@ def _read_account(
     try:
         client = client_of(account)
         result = client.get_balances(list(hints), hints)
+        answered_at = utcnow()
         off = _switched_off(client, [cell for cell in cells if _has_vanished(cell, result.found)])
     except BlingError as error:
         log.warning("Account %s could not be read: %s", account.id, error)
@@ -118,7 +119,7 @@ def _read_account(
         elif there is None:
             found[place] = Unread(Problem.ABSENT)
         else:
-            found[place] = Seen(physical=there.physical, reserved=there.physical - there.virtual, at=asked_at)
+            found[place] = Seen(there.physical, there.physical - there.virtual, asked_at, answered_at)
     return found
 
 

@@ -194,6 +194,15 @@ def test_what_happened_after_the_reading_does_not_matter_to_it() -> None:
     assert judge(8, told(None, 8, 12.001)) == Judgement(APPLIED, Proof.LEVEL)
 
 
+def test_what_happened_while_the_reading_was_under_way_may_be_in_it() -> None:
+    counted = told(None, 8, 60)
+    asked_at, later = NOON + 50 * SECOND, NOON + 61 * SECOND
+    quick, slow = Seen(D(8), D(0), asked_at), Seen(D(8), D(0), asked_at, later)
+
+    assert judge_outcome(DECREASE, D(10), [counted], (), quick, WINDOW) == Judgement(APPLIED, Proof.LEVEL)
+    assert judge_outcome(DECREASE, D(10), [counted], (), slow, WINDOW).outcome is UNDECIDABLE
+
+
 def test_a_reading_may_be_older_than_the_last_events_that_link_up() -> None:
     assert judge(8, told(None, 8, 5), told(-3, 5, 6), write=DECREASE).outcome is UNDECIDABLE
     assert judge(8, told(1, 9, 5), told(-3, 6, 6), write=DECREASE) == Judgement(APPLIED, Proof.CHAIN)

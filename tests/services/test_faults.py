@@ -16,12 +16,13 @@ from peewee import Database
 
 import core.doubt
 import sandbox.api
+from bling.client import BlingClient
 from clock import utcnow
 from config import Config
 from core.values import MovementOrder
 from models import Account, Cell, DirtySku, Pool, Priority, Run, RunItem, RunType, StockWrite
 from sandbox import Bling, SandboxError
-from services import inbox, overview, settle
+from services import doubts, inbox, overview, settle
 from services.dirty import mark_dirty
 from services.runs import start_run
 from services.writes import settle_undecided
@@ -219,6 +220,7 @@ def lose_a_write(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write to Filial's shop is not applied, and what happens from now on is no event of its own."""
     for name in ("PROMPT", "CLOCKS_APART"):
         monkeypatch.setattr(core.doubt, name, timedelta(0))
+        monkeypatch.setattr(doubts, name, timedelta(0))
     stage.bling.faults.set("cut_before", next=1, account="filial")
     stage.bling.sell("matriz", "CANECA", 2, SHELF)
     settle_once(stage)
@@ -367,6 +369,31 @@ def test_an_event_that_comes_late_corrects_what_the_balance_alone_had_settled(
     lose_a_write(stage, monkeypatch)
     stage.bling.sell("filial", "CANECA", 2, SHOP)
     look(stage, rounds=2, is_told=False)
+    assert (lost().state, lost().evidence) == ("confirmed", "level")
+
+    look(stage, rounds=3)
+
+    assert (lost().state, lost().evidence) == ("cancelled", "chain")
+    assert (shown(stage), on_shelves(stage)) == ([9] * 3, 9)
+
+
+@pytest.mark.usefixtures("faults_hit_writes_only")
+def test_what_happens_while_a_balance_is_on_its_way_to_us_is_no_write_of_ours(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody sells exactly as much as was not written, after we asked for the balance, before Bling looks it up."""
+    lose_a_write(stage, monkeypatch)
+    get_balances = BlingClient.get_balances
+
+    def sell_meanwhile(client: BlingClient, *what: Any) -> Any:
+        if client._account_id == stage.accounts["filial"].id:
+            time.sleep(0.05)
+            stage.bling.sell("filial", "CANECA", 2, SHOP)
+        return get_balances(client, *what)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BlingClient, "get_balances", sell_meanwhile)
+        settle_once(stage, is_told=False)
     assert (lost().state, lost().evidence) == ("confirmed", "level")
 
     look(stage, rounds=3)
