@@ -172,6 +172,8 @@ def correct(write: StockWrite, *, is_applied: bool, **told: object) -> bool:
     with database.atomic():
         if _move(write.id, state, (corrected(state),), StockWrite.evidence.in_(FALLIBLE), **told) is None:
             return False
+        # Whoever waited for the answer knows nothing of how others settled it.
+        write = StockWrite.get_by_id(write.id)
         moved = -write.quantity if is_applied else write.quantity
         cell = Cell.get_by_id(write.cell_id)
         _show_written(write, -moved)

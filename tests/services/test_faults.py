@@ -623,6 +623,31 @@ def test_who_wakes_up_late_sends_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.both_databases
+def test_an_answer_that_comes_late_corrects_what_the_balance_had_settled(stage: Stage) -> None:
+    """While the worker stops, somebody receives what the write took away, and no event has told of it yet."""
+    settled: list[tuple[str, str]] = []
+
+    def sleep_long(client: Any, order: MovementOrder, before_leaving: Callable[[], None]) -> int | None:
+        movement: int | None = client.create_movement(order, before_leaving=before_leaving)
+        if not settled:
+            [account] = [key for key, row in stage.accounts.items() if row.id == client._account_id]
+            stage.bling.receive(account, "CANECA", abs(order.quantity), SHOP)
+            expire_leases()
+            look(stage, rounds=2, is_told=False)
+            settled.append((lost().state, lost().evidence))
+        return movement
+
+    stage.bling.sell("matriz", "CANECA", 2, SHELF)
+    settle_with(stage, sleep_long)
+    assert settled == [("cancelled", "level")]
+    assert (lost().state, lost().evidence) == ("confirmed", "answer")
+
+    look(stage, rounds=3)
+
+    assert (shown(stage), on_shelves(stage)) == ([13, 13, 13], 13)
+
+
+@pytest.mark.both_databases
 def test_an_answer_that_comes_late_settles_the_doubt(stage: Stage) -> None:
     """The worker stops while it waits for the answer; another one takes over and finds the write in doubt."""
     slept: list[str] = []
