@@ -31,10 +31,7 @@ from models import Event, StockWrite
 from services.book_facts import book_of, own_write, stock_fact
 from services.dirty import Claim, hold
 from services.frames import ECHO_MEMORY, CellFrame, Readings
-from services.writes import ABANDONED, confirm, deny, heed, moves_pool, reopen
-
-# A process that dies with a call under way has hardly ever just been stopped before it: the call left at once.
-LEFT_WITHIN = timedelta(seconds=2)
+from services.writes import ABANDONED, LEFT_WITHIN, confirm, deny, heed, moves_pool, reopen
 
 
 def settle_doubts(claim: Claim, cells: Iterable[CellFrame], readings: Readings, window: timedelta) -> dict[str, Proof]:

@@ -22,8 +22,8 @@ from config import Config
 from core.values import MovementOrder
 from models import Account, Cell, DirtySku, Pool, Priority, Run, RunItem, RunType, StockWrite
 from sandbox import Bling, SandboxError
-from services import doubts, inbox, overview, settle
-from services.dirty import mark_dirty
+from services import doubts, inbox, overview, settle, writes
+from services.dirty import Claim, mark_dirty
 from services.runs import start_run
 from services.writes import settle_undecided
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
@@ -620,6 +620,29 @@ def test_who_wakes_up_late_sends_nothing(stage: Stage) -> None:
 
     assert (shown(stage), on_shelves(stage)) == ([11, 11, 11], 11)
     assert posts(stage) == asked + 3
+
+
+@pytest.mark.both_databases
+def test_who_stands_still_after_it_said_that_it_sends_does_not_send(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_hold, asked = writes.hold, posts(stage)
+
+    def hold_long(claim: Claim) -> None:
+        real_hold(claim)
+        time.sleep(0.1)
+
+    stage.bling.sell("filial", "CANECA", 2, SHOP)
+    with monkeypatch.context() as patched:
+        patched.setattr(writes, "LEFT_WITHIN", timedelta(seconds=0.05))
+        patched.setattr(writes, "hold", hold_long)
+        look(stage)
+    assert (posts(stage), shown(stage)) == (asked, [13, 11, 13])
+
+    look(stage, rounds=2)
+
+    assert (shown(stage), on_shelves(stage)) == ([11, 11, 11], 11)
+    assert (posts(stage), Pool.get(Pool.sku == "CANECA").owed) == (asked + 3, 0)
 
 
 @pytest.mark.both_databases
