@@ -13,12 +13,11 @@ from typing import Any
 
 from core.quantity import from_millionths
 from models import StockWrite
-from sandbox.records import Movement
 from services import writes
 from services.writes import LEFT_WITHIN
 from tests.stateful.simulation.plot import Place, Rule
 from tests.stateful.simulation.wire import Request
-from tests.stateful.simulation.world import World
+from tests.stateful.simulation.world import Moved, World
 
 ZERO, WHOLE = Decimal(0), Decimal(100)
 #: A plan is carried out under a lease that outlives its readings by no more than this.
@@ -35,8 +34,10 @@ WRITES_SQL = (
     "stock_write w JOIN cell c ON c.id = w.cell_id JOIN pool o ON o.id = c.pool_id"
     " JOIN product p ON p.id = w.product_id JOIN deposit d ON d.id = w.deposit_id"
 )
-#: Bling's numbers of a product and of one of its deposits.
-Spot = tuple[int, int]
+#: An event of the write's size that is this close to the call is taken for its own.
+PROMPT_MS = 300
+#: The event of a movement is dated so close to it.
+TOLD_MS = 50
 
 
 class Oracle:
@@ -177,19 +178,20 @@ class Oracle:
     def _judge_judgements(self) -> None:
         """What was settled without an answer is what Bling knows, unless it waits for a person."""
         rows = self._rows(
-            "SELECT w.id, w.state, w.evidence, o.sku, p.bling_id, d.bling_id, w.quantity, w.sent_at,"
-            " w.ended_at - w.sent_at, w.found_at - w.sent_at"
+            "SELECT w.id, w.state, w.evidence, o.sku, p.bling_id, d.bling_id, w.quantity, w.planned_at, w.sent_at,"
+            " w.ended_at, w.found_until"
             f" FROM {WRITES_SQL} WHERE w.evidence NOT IN ('smaller_pool', 'either') ORDER BY w.id"
         )
-        for write_id, state, evidence, sku, product, deposit, millionths, sent_ms, took_ms, found_ms in rows:
+        for write_id, state, evidence, sku, product, deposit, millionths, *moments in rows:
             if self._applied.get(write_id, False) == (state == "confirmed"):
                 continue
-            quantity = from_millionths(millionths)
-            at_ms = self._called_ms.get(write_id, sent_ms)
-            if evidence == "event" and self._has_twin((product, deposit), quantity, at_ms, took_ms + 300):
+            quantity, (planned_ms, sent_ms, ended_ms, found_ms) = from_millionths(millionths), moments
+            called_ms = self._called_ms.get(write_id, sent_ms)
+            within_ms = ended_ms - sent_ms + PROMPT_MS
+            if evidence == "event" and self._has_twin((product, deposit), quantity, called_ms, within_ms):
                 self.untellable.add(sku)
                 continue
-            if evidence in ("level", "chain") and self._is_hidden((product, deposit), at_ms, took_ms, found_ms):
+            if evidence in ("level", "chain") and self._is_hidden((product, deposit), planned_ms, ended_ms, found_ms):
                 self.untellable.add(sku)
                 continue
             words = f"{quantity:f} settled as {state} by {evidence}"
@@ -207,42 +209,35 @@ class Oracle:
             if self._called_ms.get(write_id, sent_ms) - sent_ms > LEFT_WITHIN_MS:
                 continue
             since_ms, until_ms = sent_ms - waited_ms - PLANNED_MS, sent_ms + (found_ms or 0) + STALE_MS
-            moved = (ms for ms, *place in self.world.moved if place == [product, deposit])
-            if not any(since_ms <= ms <= until_ms for ms in moved):
+            if not any(since_ms <= moved.ms <= until_ms for moved in self._moved((product, deposit))):
                 self.broken.append(
                     f"{sku}: a write of {from_millionths(millionths):f} in review, and nobody moved anything"
                 )
 
-    def _has_twin(self, place: Spot, quantity: Decimal, at_ms: int, within_ms: int) -> bool:
+    def _has_twin(self, spot: tuple[int, int], quantity: Decimal, at_ms: int, within_ms: int) -> bool:
         """Whether somebody else moved exactly as much there at that time: nobody can tell the two apart."""
-        return any(
-            movement.after - movement.before == quantity and abs(movement.at * 1000 - at_ms) <= within_ms
-            for movement in self._foreign_movements(place)
-        )
+        return any(moved.quantity == quantity and abs(moved.ms - at_ms) <= within_ms for moved in self._moved(spot))
 
-    def _is_hidden(self, place: Spot, at_ms: int, took_ms: int, found_ms: int | None) -> bool:
-        """Whether somebody else moved something there of which no event ever came, from the call to the reading, or to
-        the first event after the call where that settled it.
+    def _is_hidden(self, spot: tuple[int, int], planned_ms: int, ended_ms: int, found_ms: int | None) -> bool:
+        """Whether somebody else moved something there of which no event ever came, from the balance that the write was
+        planned from to the one that was found, or to the first event after the call where that settled it.
         """
         rows = self._rows(
             "SELECT physical_after, bling_event_id FROM event"
             " WHERE product_bling_id = ? AND deposit_bling_id = ? AND physical_after IS NOT NULL",
-            *place,
+            *spot,
         )
         told = [(from_millionths(after), int(event_id.replace("-", "")[:12], 16)) for after, event_id in rows]
         if found_ms is None:
-            found_ms = min((ms for _, ms in told if ms > at_ms + took_ms), default=at_ms + took_ms) - at_ms
+            found_ms = min((ms for _, ms in told if ms > ended_ms), default=ended_ms)
         return any(
-            -300 <= movement.at * 1000 - at_ms <= found_ms + 300
-            and not any(after == movement.after and abs(ms - movement.at * 1000) < 50 for after, ms in told)
-            for movement in self._foreign_movements(place)
+            planned_ms - PLANNED_MS <= moved.ms <= found_ms + PROMPT_MS
+            and not any(after == moved.after and abs(ms - moved.ms) < TOLD_MS for after, ms in told)
+            for moved in self._moved(spot)
         )
 
-    def _foreign_movements(self, place: Spot) -> Iterator[Movement]:
-        """What others moved there, under whatever SKU the product had then."""
-        for movement in self.world.bling.world.movements.values():
-            if (movement.product_id, movement.deposit_id) == place and movement.origin != "api":
-                yield movement
+    def _moved(self, spot: tuple[int, int]) -> Iterator[Moved]:
+        return (moved for moved in self.world.moved if moved.spot == spot)
 
     def _judge_sums(self, sku: str) -> None:
         world, plot = self.world, self.world.plot

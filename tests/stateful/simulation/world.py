@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -30,7 +31,7 @@ from clock import utcnow
 from config import Config
 from core.values import Tokens
 from db import database
-from models import Account, Deposit, GroupDeposit, Organization, RunType, StockGroup
+from models import Account, Cell, Deposit, GroupDeposit, Organization, RunType, StockGroup
 from sandbox import Bling
 from sandbox.errors import SandboxError
 from services import activation, bling_clients, intake, runs, silence
@@ -55,9 +56,19 @@ JOBS: dict[str, Callable[..., object]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A change of a balance by others. `spot`: Bling's numbers of the product and the deposit."""
+
+    ms: int
+    spot: tuple[int, int]
+    quantity: Decimal
+    after: Decimal
+
+
 class World:
     """`pools`: what the pool of each SKU truly is, told by the world as it happens. `away`: (SKU, account) where the
-    product goes by another SKU at the moment. `moved`: when others changed a balance, and which.
+    product goes by another SKU at the moment. `moved`: what others changed, in order.
     """
 
     def __init__(self, plot: Plot) -> None:
@@ -75,8 +86,7 @@ class World:
         self.happened: list[str] = []
         self.pools = {sku: self._at_first(sku) for sku in plot.skus}
         self.away: set[tuple[str, str]] = set()
-        #: When others moved something, by Bling's numbers of product and deposit.
-        self.moved: list[tuple[int, int, int]] = []
+        self.moved: list[Moved] = []
         self.orders: list[tuple[int, str]] = []
         self.down_since_ms: dict[str, int] = {}
         self.intake_trouble: dict[str, float] = {}
@@ -401,6 +411,10 @@ class World:
             self.bling.faults.set(how, rate, account=account)
 
     def _do_skew(self, action: Action) -> str:
+        """Our clock is set; never back to before the books of a cell began, for what came since is told by moments."""
+        began_ms = max(round(cell.baseline_at.timestamp() * 1000) for cell in Cell.select())
+        if self.clock.ms + action["ms"] <= began_ms:
+            return ""
         self.clock.skew_ms = action["ms"]
         return f"our clock is {action['ms'] / 1000:g} s ahead of Bling's"
 
@@ -528,7 +542,7 @@ class World:
             if moved:
                 product = self.bling.catalog.find_product(place[0], self.called(sku, place[0]))
                 deposit = self.bling.catalog.find_deposit(place[0], place[1])
-                self.moved.append((self.clock.ms, product.id, deposit.id))
+                self.moved.append(Moved(self.clock.ms, (product.id, deposit.id), moved, was + moved))
             if place in counts:
                 self.pools[sku] += moved
 
