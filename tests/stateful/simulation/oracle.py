@@ -20,8 +20,9 @@ from tests.stateful.simulation.wire import Request
 from tests.stateful.simulation.world import Moved, World
 
 ZERO, WHOLE = Decimal(0), Decimal(100)
-#: A plan is carried out under a lease that outlives its readings by no more than this.
-BLIND_S = 45
+#: A plan is carried out under a lease that outlives its readings by no more than this: one account may be read long
+#: after another, by a worker that is slow.
+BLIND_S = 60
 #: What is read may be as old as this, and clocks differ.
 STALE_MS = 3500
 #: From reading the balances to the plan it takes a worker that stops now and then no longer than this.
