@@ -355,6 +355,7 @@ CREATE TABLE IF NOT EXISTS movement (
     write_id TEXT
 );
 CREATE INDEX IF NOT EXISTS movement_cell ON movement (cell_id, id);
+CREATE INDEX IF NOT EXISTS movement_item ON movement (item_id);
 
 -- One POST /estoques of ours: the intent is committed before the call leaves.
 -- evidence: what settled an outcome that was not known. found: the balance that left it undecided, for the person who

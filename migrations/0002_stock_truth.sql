@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS item_drop (
 );
 -- Cells whose product or deposit left the pool: their history stays, their books are over.
 ALTER TABLE cell ADD COLUMN left_at BIGINT;
+-- What an item of a run moved, for its page.
+CREATE INDEX IF NOT EXISTS movement_item ON movement (item_id);
 -- Reservations have a settle window of their own.
 ALTER TABLE cell ADD COLUMN reserved_at BIGINT;
 ALTER TABLE cell ADD COLUMN reserved_before BIGINT;

@@ -244,8 +244,11 @@ def _latest_writes(cell_ids: Sequence[str]) -> dict[str, list[StockWrite]]:
         .where(StockWrite.cell_id.in_(cell_ids) & is_of_now)
     )
     rows = (
-        StockWrite.select(StockWrite, User)
+        StockWrite.select(StockWrite, User, RunItem, Run)
         .join(User, JOIN.LEFT_OUTER, on=(StockWrite.decided_by == User.id))
+        .switch(StockWrite)
+        .join(RunItem, JOIN.LEFT_OUTER)
+        .join(Run, JOIN.LEFT_OUTER)
         .switch(StockWrite)
         .join(numbered, JOIN.INNER, on=(StockWrite.id == numbered.c.id))
         .where(numbered.c.place <= LATEST)

@@ -207,6 +207,19 @@ def test_the_timeline_goes_back_page_by_page(ana: Browser, shop: Shop) -> None:
     assert len(seen) == len(set(seen)) == 45
 
 
+def test_an_undo_is_called_by_its_name_wherever_it_wrote(ana: Browser, shop: Shop) -> None:
+    rows = stocked(shop)
+    item = make_item(make_run(shop.organization, "manual", undoes="{}"), "CANECA-01")
+    make_write(rows["home"], 3, item)  # type: ignore[arg-type]
+
+    page = text(ana.get("/estoque/CANECA-01").text)
+
+    latest, _, timeline = page.partition("O que aconteceu")
+    assert "Movimento oposto" in latest
+    assert "Movimento oposto" in timeline
+    assert "Atualização do compartilhado" not in page
+
+
 def test_how_a_lost_answer_was_settled_is_told(ana: Browser, shop: Shop) -> None:
     rows = stocked(shop)
     ana_souza = shop.owner
