@@ -63,4 +63,4 @@ class Movement(Table):
     booked_at = MomentField()
 
     class Meta:
-        indexes = ((("cell", "id"), False),)
+        indexes = ((("cell", "id"), False), (("item",), False))
