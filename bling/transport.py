@@ -37,8 +37,8 @@ _DAILY = re.compile(r"\bdia\b|diári", re.IGNORECASE)
 _HOLD_S = 1.0
 _QUOTA_HOLD_S = 3600.0
 # A write that was allowed to leave leaves within this time or not at all: a process that was paused in between must not
-# send it when others have long taken over (services/dirty.py, LEASE).
-LEAVE_WITHIN_S = 10.0
+# send it when others have long taken over (services/dirty.py, LEASE). Longer than a connection may take.
+LEAVE_WITHIN_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)

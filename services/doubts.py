@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from peewee import fn
 
+from bling.transport import LEAVE_WITHIN_S
 from clock import utcnow
 from core.doubt import (
     CLOCKS_APART,
@@ -31,7 +32,10 @@ from models import Event, StockWrite
 from services.book_facts import book_of, own_write, stock_fact
 from services.dirty import Claim, hold
 from services.frames import ECHO_MEMORY, CellFrame, Readings
-from services.writes import ABANDONED, LEFT_WITHIN, confirm, deny, heed, moves_pool, reopen
+from services.writes import ABANDONED, confirm, deny, heed, moves_pool, reopen
+
+# A call that was noted has left within this time, or never did.
+LEFT_WITHIN = timedelta(seconds=LEAVE_WITHIN_S)
 
 
 def settle_doubts(claim: Claim, cells: Iterable[CellFrame], readings: Readings, window: timedelta) -> dict[str, Proof]:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from peewee import JOIN, Expression
 
 from bling.client import BlingClient
-from bling.errors import BlingError, Forbidden, NotFound, NotSent, Rejected, WriteOutcomeUnknown
+from bling.errors import BlingError, Forbidden, NotFound, Rejected, WriteOutcomeUnknown
 from bling.transport import LEAVE_WITHIN_S
 from clock import utcnow
 from core.doubt import FALLIBLE, Proof
@@ -37,8 +37,6 @@ LEFT = "left"
 GIVEN_UP = "O produto ou o depósito saiu da regra antes de se saber se o Bling aplicou esta escrita."
 # A call that nobody waits for any more was applied within this time of being allowed to leave, or never.
 APPLIED_WITHIN = timedelta(seconds=LEAVE_WITHIN_S + 5)
-# A call leaves as soon as it is noted that it does. Later it does not leave at all.
-LEFT_WITHIN = timedelta(seconds=2)
 ABANDONED = "O processo que enviava esta escrita não voltou: não se sabe se o Bling a aplicou."
 
 
@@ -99,15 +97,11 @@ def _answer_of(error: BlingError) -> Answer:
 
 
 def _mark_sending(write_id: str, claim: Claim) -> None:
-    """Commit that the call is about to leave; the lease is checked in the same transaction.
-
-    :raise NotSent: the process stood still meanwhile. Whoever took over may have asked Bling already what became of it.
-    """
-    sent_at = utcnow()
+    """Commit that the call is about to leave; the lease is checked in the same transaction."""
     with database.atomic():
         hold(claim)
         moved = (
-            StockWrite.update(state=WriteState.SENDING, sent_at=sent_at, attempts=StockWrite.attempts + 1)
+            StockWrite.update(state=WriteState.SENDING, sent_at=utcnow(), attempts=StockWrite.attempts + 1)
             .where(
                 (StockWrite.id == write_id)
                 & (StockWrite.lease == claim.lease)
@@ -118,8 +112,6 @@ def _mark_sending(write_id: str, claim: Claim) -> None:
         )
         if moved != 1:
             raise LeaseLost(claim.sku)
-    if utcnow() - sent_at > LEFT_WITHIN:
-        raise NotSent("POST /estoques", "stood still right before sending")
 
 
 def _move(

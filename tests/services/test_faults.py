@@ -634,7 +634,7 @@ def test_who_stands_still_after_it_said_that_it_sends_does_not_send(
 
     stage.bling.sell("filial", "CANECA", 2, SHOP)
     with monkeypatch.context() as patched:
-        patched.setattr(writes, "LEFT_WITHIN", timedelta(seconds=0.05))
+        patched.setattr("bling.transport.LEAVE_WITHIN_S", 0.05)
         patched.setattr(writes, "hold", hold_long)
         look(stage)
     assert (posts(stage), shown(stage)) == (asked, [13, 11, 13])

@@ -14,7 +14,6 @@ from typing import Any
 from core.quantity import from_millionths
 from models import StockWrite
 from services import writes
-from services.writes import LEFT_WITHIN
 from tests.stateful.simulation.plot import Place, Rule
 from tests.stateful.simulation.wire import Request
 from tests.stateful.simulation.world import Moved, World
@@ -28,8 +27,6 @@ STALE_MS = 3500
 #: From reading the balances to the plan it takes a worker that stops now and then no longer than this.
 PLANNED_MS = 30_000
 
-#: A call that reaches Bling later than this after it was noted is not known for its own worker's by its time.
-LEFT_WITHIN_MS = LEFT_WITHIN.total_seconds() * 1000
 #: Writes with the pool and the product they are of, whatever SKU the product has by now.
 WRITES_SQL = (
     "stock_write w JOIN cell c ON c.id = w.cell_id JOIN pool o ON o.id = c.pool_id"
@@ -199,16 +196,12 @@ class Oracle:
             self.broken.append(f"{sku}: a write of {words}, which is not what happened")
 
     def _judge_questions(self) -> None:
-        """A person is asked only where others moved something there between the plan of the write and the look, or
-        where the call took its time to reach Bling, and its worker died.
-        """
+        """A person is asked only where others moved something there between the plan of the write and the look."""
         rows = self._rows(
-            "SELECT w.id, o.sku, p.bling_id, d.bling_id, w.quantity, w.sent_at, w.sent_at - w.planned_at,"
+            "SELECT o.sku, p.bling_id, d.bling_id, w.quantity, w.sent_at, w.sent_at - w.planned_at,"
             f" w.found_at - w.sent_at FROM {WRITES_SQL} WHERE w.evidence = 'smaller_pool' ORDER BY w.id"
         )
-        for write_id, sku, product, deposit, millionths, sent_ms, waited_ms, found_ms in rows:
-            if self._called_ms.get(write_id, sent_ms) - sent_ms > LEFT_WITHIN_MS:
-                continue
+        for sku, product, deposit, millionths, sent_ms, waited_ms, found_ms in rows:
             since_ms, until_ms = sent_ms - waited_ms - PLANNED_MS, sent_ms + (found_ms or 0) + STALE_MS
             if not any(since_ms <= moved.ms <= until_ms for moved in self._moved((product, deposit))):
                 self.broken.append(
