@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from bling.errors import AuthExpired, UnexpectedAnswer
+from bling.pacing import BLING_TIME_ZONE, Errand, Pacer
 from bling.payloads import (
     encode_movement,
     parse_balances,
@@ -21,7 +22,6 @@ from bling.payloads import (
     parse_deposits,
     parse_products,
 )
-from bling.rate_limit import BLING_TIME_ZONE, Pacer
 from bling.transport import Caller, Transport
 from core.values import Company, Deposit, MovementOrder, Product, ProductBalance, ProductSituation
 
@@ -76,12 +76,14 @@ class BlingClient:
         account_id: str,
         *,
         utcnow: Callable[[], datetime],
+        errand: Errand = Errand.LIVE,
     ) -> None:
         self._transport = transport
         self._tokens = tokens
         self._pacer = pacer
         self._account_id = account_id
         self._utcnow = utcnow
+        self._errand = errand
 
     def get_company(self) -> Company:
         return self._read("/empresas/me/dados-basicos", [], parse_company)
@@ -201,10 +203,10 @@ class BlingClient:
     def _authorized(self, call: Callable[[Caller], T]) -> T:
         token = self._tokens.access_token()
         try:
-            return call(Caller(self._account_id, token, self._pacer))
+            return call(Caller(self._account_id, token, self._pacer, self._errand))
         except AuthExpired:
             token = self._tokens.token_refused(token)
-        return call(Caller(self._account_id, token, self._pacer))
+        return call(Caller(self._account_id, token, self._pacer, self._errand))
 
 
 def _as_deleted(product: Product) -> Product:

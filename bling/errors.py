@@ -10,6 +10,7 @@
     ├── Rejected               Bling said no (`fields` say why): never repeat blindly
     ├── RateLimited            come back after `retry_after_s`
     ├── QuotaExhausted         the day's requests are used up: come back after `retry_after_s`
+    │   └── KeptForSales       the rest of them is for more urgent requests
     ├── Unavailable            a read failed in spite of its retries: put it off
     ├── UnexpectedAnswer       a read was answered with rubbish: put it off and report it
     ├── NotSent                a write never left this machine: certainly not applied, may be planned again
@@ -109,6 +110,10 @@ class RateLimited(_ComeBackLater):
 
 class QuotaExhausted(_ComeBackLater):
     """Too many requests in this day of Bling's calendar."""
+
+
+class KeptForSales(QuotaExhausted):
+    """What is left of this day is kept for sales."""
 
 
 class Unavailable(BlingError):

@@ -26,8 +26,8 @@ from bling.errors import (
     UnexpectedAnswer,
     WriteOutcomeUnknown,
 )
+from bling.pacing import Errand, Pacer, urgency_of
 from bling.payloads import PayloadError, parse_fault, parse_json
-from bling.rate_limit import Pacer
 from bling.wire import Answer, NoAnswer, Wire
 from core.backoff import delay_s, should_retry_read
 
@@ -48,6 +48,10 @@ class Caller:
     account_id: str
     token: str = field(repr=False)
     pacer: Pacer = field(repr=False)
+    errand: Errand = Errand.LIVE
+
+    def wait_turn(self, *, is_write: bool) -> str:
+        return self.pacer.wait_turn(self.account_id, urgency_of(self.errand, is_write=is_write))
 
 
 class Transport:
@@ -92,7 +96,7 @@ class Transport:
         attempt = 0
         while True:
             attempt += 1
-            ticket = caller.pacer.wait_turn(caller.account_id)
+            ticket = caller.wait_turn(is_write=False)
             failure: Unavailable | RateLimited
             try:
                 return _read_value(request, self._send(caller, ticket, "GET", target), parse)
@@ -123,7 +127,7 @@ class Transport:
         request. What it allowed is good for LEAVE_WITHIN_S; after that the request is NotSent.
         """
         request = f"POST {path}"
-        ticket = caller.pacer.wait_turn(caller.account_id)
+        ticket = caller.wait_turn(is_write=True)
         leave_by = self._monotonic() + LEAVE_WITHIN_S
         if before_leaving is not None:
             before_leaving()
@@ -155,14 +159,16 @@ class Transport:
         headers = {"Authorization": f"Bearer {caller.token}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        return self._wire.send(
-            method,
-            target,
-            body=body,
-            headers=headers,
-            note_left=lambda: caller.pacer.note_left(caller.account_id, ticket),
-            leave_by=leave_by,
-        )
+        left_at = 0.0
+
+        def note_left() -> None:
+            nonlocal left_at
+            left_at = self._monotonic()
+            caller.pacer.note_left(caller.account_id, ticket)
+
+        answer = self._wire.send(method, target, body=body, headers=headers, note_left=note_left, leave_by=leave_by)
+        caller.pacer.note_answered(caller.account_id, ticket, self._monotonic() - left_at)
+        return answer
 
     def _hold_back(self, caller: Caller, failure: BlingError, attempt: int) -> float:
         """Seconds until another attempt makes sense; a 429 holds back every process's requests of that account."""

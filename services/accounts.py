@@ -14,6 +14,7 @@ from peewee import fn
 import config
 import queues
 from bling.errors import BlingError
+from bling.pacing import Urgency, day_limit
 from clock import utcnow
 from core.values import ProductSituation
 from db import database
@@ -55,6 +56,7 @@ class AccountDetails:
     products: int
     requests_today: int | None
     quota: int
+    kept_for_sales: int
     events: Sequence[Event]
     rules: Sequence[StockGroup]
     webhook_url: str
@@ -84,6 +86,7 @@ def list_accounts(organization: Organization) -> list[AccountSummary]:
 
 
 def account_details(account: Account) -> AccountDetails:
+    quota = config.current().bling_rate_per_day
     return AccountDetails(
         account=account,
         deposits=list(
@@ -95,7 +98,8 @@ def account_details(account: Account) -> AccountDetails:
         .where((Product.account == account.id) & (Product.situation != ProductSituation.DELETED))
         .count(),
         requests_today=requests_today(account),
-        quota=config.current().bling_rate_per_day,
+        quota=quota,
+        kept_for_sales=quota - day_limit(quota, Urgency.CHECK),
         events=_recent_events(account),
         rules=rules_with(account, only_active=False),
         webhook_url=webhook_url(account.webhook_key),

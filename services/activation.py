@@ -16,6 +16,7 @@ from peewee import ModelSelect, chunked
 
 from bling.client import BlingClient
 from bling.errors import BlingError
+from bling.pacing import Errand
 from bling.payloads import find_deposit_balance
 from clock import utcnow
 from core.facts import Mode, Seen
@@ -37,7 +38,7 @@ from models import (
     StockWrite,
     User,
 )
-from services.bling_clients import client_for, explain, note_failure
+from services.bling_clients import clients_for, explain, note_failure
 from services.book_facts import pool_input
 from services.dirty import LEASE
 from services.frame_loading import load_frames, skus_of
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 
 IDS_PER_CALL = 100
 SKUS_PER_STEP = 500
+# A person waits for the answer.
+_CLIENT = clients_for(Errand.MANUAL)
 
 
 class ActivationRefused(Exception):
@@ -72,7 +75,7 @@ def collect_balances(client: BlingClient, product_ids: Collection[int]) -> Accou
     return AccountBalances(found, asked_at)
 
 
-def activate_group(group: StockGroup, user: User | None = None, *, client_of: ClientFor = client_for) -> Run:
+def activate_group(group: StockGroup, user: User | None = None, *, client_of: ClientFor = _CLIENT) -> Run:
     """Read the balances of all deposits of the rule, make them the baseline, and start the first synchronization.
 
     :raise ActivationRefused: it is active already, or a deposit's account cannot be read.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from redis import Redis
 
@@ -25,6 +25,7 @@ from bling.errors import (
     BlingError,
     CodeRefused,
     Forbidden,
+    KeptForSales,
     NotFound,
     NotSent,
     QuotaExhausted,
@@ -34,7 +35,8 @@ from bling.errors import (
     UnexpectedAnswer,
     WriteOutcomeUnknown,
 )
-from bling.rate_limit import RedisPacer
+from bling.pacing import Errand
+from bling.redis_pacer import RedisPacer
 from bling.tokens import REFRESH_CLAIM_S, OAuthClient, TokenSource
 from bling.transport import Transport
 from clock import utcnow
@@ -61,6 +63,7 @@ _WORDS: tuple[tuple[type[BlingError], str], ...] = (
     (CodeRefused, "O código de autorização expirou ou já foi usado."),
     (Forbidden, "Falta uma permissão (escopo) no aplicativo cadastrado no Bling."),
     (NotFound, "O Bling não encontrou o que foi pedido."),
+    (KeptForSales, "As requisições que restam hoje nesta conta ficam guardadas para as vendas."),
     (QuotaExhausted, "O limite de requisições do dia desta conta foi atingido."),
     (RateLimited, "O Bling pediu para esperar: requisições demais em pouco tempo."),
     (RefreshOutcomeUnknown, "A renovação do acesso ficou sem resposta; vamos tentar de novo."),
@@ -97,7 +100,12 @@ def _note(where: object, sentence: str) -> None:
     Account.update(last_error=sentence[:500], last_error_at=utcnow()).where(where).execute()
 
 
-def client_for(account: Account) -> BlingClient:
+def clients_for(errand: Errand) -> Callable[[Account], BlingClient]:
+    """`client_for` whose requests take their turns as ones of this errand."""
+    return partial(client_for, errand=errand)
+
+
+def client_for(account: Account, errand: Errand = Errand.LIVE) -> BlingClient:
     """A client for this account, its tokens in the database; safe to use in several threads.
 
     Its calls raise AuthLost while the account waits to be reconnected or is disconnected, and AppRefused when there is
@@ -105,7 +113,7 @@ def client_for(account: Account) -> BlingClient:
     """
     store = AccountTokens(account.id)
     source = TokenSource(store, _app_client(account), utcnow=utcnow)
-    return BlingClient(transport(), source, pacer(), account.id, utcnow=utcnow)
+    return BlingClient(transport(), source, pacer(), account.id, utcnow=utcnow, errand=errand)
 
 
 def client_with(tokens: Tokens | MemoryTokens, client_id: str, client_secret: str, pace_key: str) -> BlingClient:
@@ -115,7 +123,7 @@ def client_with(tokens: Tokens | MemoryTokens, client_id: str, client_secret: st
     """
     store = tokens if isinstance(tokens, MemoryTokens) else MemoryTokens(tokens)
     source = TokenSource(store, oauth_client(client_id, client_secret), utcnow=utcnow)
-    return BlingClient(transport(), source, pacer(), pace_key, utcnow=utcnow)
+    return BlingClient(transport(), source, pacer(), pace_key, utcnow=utcnow, errand=Errand.MANUAL)
 
 
 def oauth_client(client_id: str, client_secret: str) -> OAuthClient:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bling.client import BlingClient
 from bling.errors import BlingError
+from bling.pacing import Errand
 from clock import utcnow
 from core import values
 from core.values import ProductSituation
@@ -81,7 +82,7 @@ def refresh_account(account: Account, changed_since: datetime | None = None) -> 
 
     Returns those SKUs. A BlingError is noted on the account and raised again; nothing is changed then.
     """
-    client = client_for(account)
+    client = client_for(account, Errand.CATALOG)
     try:
         snapshot = fetch_catalog(client, changed_since)
         if changed_since is None:

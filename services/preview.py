@@ -8,11 +8,12 @@ from decimal import Decimal
 
 from peewee import chunked
 
+from bling.pacing import Errand
 from core.facts import ZERO
 from core.guards import Verdict, foresee, judge
 from core.plan import PoolPlan
 from models import Account, Deposit, Organization, StockGroup
-from services.bling_clients import client_for
+from services.bling_clients import clients_for
 from services.frame_loading import load_frames, skus_of
 from services.frames import CellFrame, PoolFrame, Unread
 from services.guards import followed_skus, limits_of
@@ -20,6 +21,8 @@ from services.reading import ClientFor, read_balances
 from services.settle import decide
 
 STEP = 100
+# A person waits for the answer.
+_CLIENT = clients_for(Errand.MANUAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,7 @@ class Preview:
         return judge(self.dropped, self.followed, limits_of(self.group))
 
 
-def preview_group(
-    group: StockGroup, *, skus: Sequence[str] | None = None, client_of: ClientFor = client_for
-) -> Preview:
+def preview_group(group: StockGroup, *, skus: Sequence[str] | None = None, client_of: ClientFor = _CLIENT) -> Preview:
     """What the rule would change now, active or not, for these SKUs or for all. Reads through Bling, writes nothing."""
     preview = Preview(group)
     unreadable: dict[str, Account] = {}
@@ -114,7 +115,7 @@ def preview_group(
 
 
 def preview_skus(
-    organization: Organization, skus: Sequence[str] | None, *, client_of: ClientFor = client_for
+    organization: Organization, skus: Sequence[str] | None, *, client_of: ClientFor = _CLIENT
 ) -> list[Preview]:
     """What a synchronization of these SKUs, or of all, would do now in each active rule."""
     active = StockGroup.select().where((StockGroup.organization == organization.id) & (StockGroup.is_active == 1))

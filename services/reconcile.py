@@ -18,6 +18,7 @@ from peewee import fn
 
 import queues
 from bling.errors import BlingError
+from bling.pacing import Errand
 from clock import monotonic, utcnow
 from db import connection, database
 from models import (
@@ -36,7 +37,7 @@ from models import (
     RunType,
     StockGroup,
 )
-from services.bling_clients import client_for
+from services.bling_clients import clients_for
 from services.catalog import refresh_account
 from services.dirty import RENEW_EVERY_S, LeaseLost, mark_dirty
 from services.entries import Decision
@@ -70,7 +71,7 @@ CATALOG_AGE = timedelta(days=1)
 
 
 def scan(
-    run_id: str, *, client_of: ClientFor = client_for, turn_s: float = TURN_S, should_stop: ShouldStop = never
+    run_id: str, *, client_of: ClientFor | None = None, turn_s: float = TURN_S, should_stop: ShouldStop = never
 ) -> bool:
     """Go on with a check of everything for one turn; True when it is over. Safe to repeat at any point.
 
@@ -84,7 +85,7 @@ def scan(
         if run.cursor is None:
             _begin(run)
         while run.cursor != SCAN_ENDED:
-            _advance(run, client_of)
+            _advance(run, client_of or clients_for(_errand_of(run)))
             if run.cursor != SCAN_ENDED and (monotonic() >= ends_at or should_stop()):
                 _move(run, lease=None, lease_until=None)
                 wake(run)
@@ -92,6 +93,10 @@ def scan(
     except LeaseLost:
         return False
     return True
+
+
+def _errand_of(run: Run) -> Errand:
+    return Errand.CHECK if run.type == RunType.CRON else Errand.MANUAL
 
 
 def _claim(run_id: str) -> Run | None:

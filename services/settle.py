@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 
+from bling.pacing import Errand
 from clock import utcnow
 from core.doubt import Proof
 from core.facts import Seen
@@ -18,7 +19,7 @@ from core.plan import plan_pool
 from db import connection, database
 from models import Account, Event, Priority, StockWrite
 from services import undoing
-from services.bling_clients import client_for
+from services.bling_clients import clients_for
 from services.book_facts import moment_of, pool_input
 from services.cases import Case, load_cases, reload_frames
 from services.concluding import conclude, give_back, put_off
@@ -39,6 +40,8 @@ SENDERS = 6
 
 ShouldStop = Callable[[], bool]
 
+_ERRANDS = {Priority.LIVE: Errand.LIVE, Priority.MANUAL: Errand.MANUAL, Priority.CRON: Errand.CHECK}
+
 
 def never() -> bool:
     """Nobody asks this process to end."""
@@ -48,7 +51,7 @@ def never() -> bool:
 def settle_due(
     organization_id: str,
     *,
-    client_of: ClientFor = client_for,
+    client_of: ClientFor | None = None,
     limit: int = BATCH,
     should_stop: ShouldStop = never,
 ) -> int:
@@ -65,13 +68,14 @@ def settle_due(
 def settle_batch(
     organization_id: str,
     claims: Sequence[Claim],
-    client_of: ClientFor = client_for,
+    client_of: ClientFor | None = None,
     should_stop: ShouldStop = never,
 ) -> None:
     """Settle claimed SKUs together, so that one question per account serves them all.
 
     One SKU that fails does not stop the others: it is put off and tried again.
     """
+    client_of = client_of or clients_for(_ERRANDS[min(claim.priority for claim in claims)])
     cases = load_cases(organization_id, claims)
     settled = settled_lately(cell for case in cases for cell in case.cells)
     looking = [case for case in cases if _needs_look(case, settled)]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bling.client import BlingClient
+from bling.pacing import Urgency
 from bling.transport import Caller, Transport
 from tests.bling.recorder import Recorder, recording
 
@@ -21,14 +22,20 @@ class FreePacer:
 
     turns: int = 0
     left: list[str] = field(default_factory=list)
+    answered: list[tuple[str, float]] = field(default_factory=list)
+    urgencies: list[Urgency] = field(default_factory=list)
     holds: list[float] = field(default_factory=list)
 
-    def wait_turn(self, account_id: str) -> str:
+    def wait_turn(self, account_id: str, urgency: Urgency) -> str:
+        self.urgencies.append(urgency)
         self.turns += 1
         return str(self.turns)
 
     def note_left(self, account_id: str, ticket: str) -> None:
         self.left.append(ticket)
+
+    def note_answered(self, account_id: str, ticket: str, took_s: float) -> None:
+        self.answered.append((ticket, took_s))
 
     def hold(self, account_id: str, seconds: float) -> None:
         self.holds.append(seconds)

@@ -25,7 +25,7 @@ from bling.errors import (
     Unavailable,
     WriteOutcomeUnknown,
 )
-from bling.rate_limit import RedisPacer
+from bling.redis_pacer import RedisPacer
 from bling.tokens import OAuthClient, TokenSource
 from bling.transport import Transport
 from core.values import MovementOrder, Tokens

@@ -22,6 +22,7 @@ from bling.errors import (
     UnexpectedAnswer,
     WriteOutcomeUnknown,
 )
+from bling.pacing import Urgency
 from bling.payloads import parse_created_id
 from bling.transport import LEAVE_WITHIN_S, Caller, Transport
 from tests.bling.conftest import FakeTime, FreePacer
@@ -390,9 +391,9 @@ class TestWrites:
         self, server: Recorder, make_transport: Make, fake_time: FakeTime
     ) -> None:
         class SlowPacer(FreePacer):
-            def wait_turn(self, account_id: str) -> str:
+            def wait_turn(self, account_id: str, urgency: Urgency) -> str:
                 fake_time.now += LEAVE_WITHIN_S + 0.1
-                return super().wait_turn(account_id)
+                return super().wait_turn(account_id, urgency)
 
         server.will(reply(201, {"data": {"id": 7}}))
 

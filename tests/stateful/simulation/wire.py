@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bling.errors import AuthExpired
+from bling.pacing import Urgency
 from bling.transport import Transport
 from bling.wire import Answer, NoAnswer
 from core.values import Tokens
@@ -135,11 +136,14 @@ class Turns:
     def __init__(self, loom: Loom) -> None:
         self._loom = loom
 
-    def wait_turn(self, _account_id: str) -> str:
+    def wait_turn(self, _account_id: str, _urgency: Urgency) -> str:
         self._loom.park("turn")
         return ""
 
     def note_left(self, account_id: str, ticket: str) -> None:
+        """Nobody counts."""
+
+    def note_answered(self, account_id: str, ticket: str, took_s: float) -> None:
         """Nobody counts."""
 
     def hold(self, account_id: str, seconds: float) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from bling.errors import QuotaExhausted, RateLimited
-from bling.rate_limit import LocalPacer, RedisPacer
+from bling.errors import KeptForSales, QuotaExhausted, RateLimited
+from bling.local_pacer import LocalPacer
+from bling.pacing import Urgency
+from bling.redis_pacer import RedisPacer
 from tests.bling.conftest import NOON, FakeTime
 
+LIVE = Urgency.LIVE_READ
 Make = Callable[..., RedisPacer]
 
 
@@ -39,7 +42,7 @@ def make_pacer(redis_url: str) -> Iterator[Make]:
 
 def take(pacer: RedisPacer, account: str) -> float:
     """One request that leaves at once; returns when."""
-    ticket = pacer.wait_turn(account)
+    ticket = pacer.wait_turn(account, LIVE)
     left_at = time.monotonic()
     pacer.note_left(account, ticket)
     return left_at
@@ -101,7 +104,7 @@ def test_no_second_sees_more_than_the_rate_from_all_processes_together(redis_url
 
 def test_a_request_that_leaves_late_counts_from_when_it_left(make_pacer: Make, account: str) -> None:
     pacer = make_pacer(rate_per_second=1)
-    ticket = pacer.wait_turn(account)
+    ticket = pacer.wait_turn(account, LIVE)
     time.sleep(0.4)  # Making the connection.
     left_at = time.monotonic()
     pacer.note_left(account, ticket)
@@ -111,18 +114,18 @@ def test_a_request_that_leaves_late_counts_from_when_it_left(make_pacer: Make, a
 
 def test_a_turn_that_has_not_left_yet_holds_the_next_one_back(make_pacer: Make, account: str) -> None:
     pacer = make_pacer(rate_per_second=1, max_wait_s=2.0)
-    pacer.wait_turn(account)
+    pacer.wait_turn(account, LIVE)
 
     with pytest.raises(RateLimited):
-        pacer.wait_turn(account)
+        pacer.wait_turn(account, LIVE)
 
 
 def test_a_turn_of_a_process_that_died_is_given_up(
     make_pacer: Make, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bling.rate_limit.LEAVING_LIMIT_S", 0.3)
+    monkeypatch.setattr("bling.redis_pacer.LEAVING_LIMIT_S", 0.3)
     pacer = make_pacer(rate_per_second=2, sleep=_refuse_to_sleep)
-    pacer.wait_turn(account)
+    pacer.wait_turn(account, LIVE)
     time.sleep(0.2)
     take(pacer, account)
     time.sleep(0.2)
@@ -143,7 +146,7 @@ def test_turns_come_in_the_order_of_asking(make_pacer: Make, account: str) -> No
     with ThreadPoolExecutor(3) as pool:
         for number in range(3):
             pool.submit(ask, number)
-            while pacer._redis.zcard(f"estoqueuni:pace:{{{account}}}:line") + len(order) <= number:
+            while pacer._redis.zcard(f"estoqueuni:{{pace}}:{account}:line") + len(order) <= number:
                 time.sleep(0.005)
 
     assert order == [0, 1, 2]
@@ -162,10 +165,10 @@ def test_an_unreasonable_wait_is_refused_and_leaves_no_place_in_the_line(make_pa
     pacer.hold(account, 600)
 
     with pytest.raises(RateLimited) as caught:
-        pacer.wait_turn(account)
+        pacer.wait_turn(account, LIVE)
 
     assert 590 < caught.value.retry_after_s <= 600
-    assert pacer._redis.zcard(f"estoqueuni:pace:{{{account}}}:line") == 0
+    assert pacer._redis.zcard(f"estoqueuni:{{pace}}:{account}:line") == 0
 
 
 class TestQuota:
@@ -190,6 +193,22 @@ class TestQuota:
         assert caught.value.retry_after_s == 15 * 3600
         assert pacer.requests_today(account) == 2
 
+    @pytest.mark.parametrize(
+        ("urgency", "share"), [(Urgency.MANUAL, 9), (Urgency.CHECK, 8), (Urgency.CATALOG, 8), (Urgency.LIVE_WRITE, 10)]
+    )
+    def test_the_rest_of_it_is_kept_for_sales(
+        self, make_pacer: Make, account: str, urgency: Urgency, share: int
+    ) -> None:
+        pacer = make_pacer(rate_per_day=10, rate_per_second=100)
+        for _ in range(share):
+            pacer.note_left(account, pacer.wait_turn(account, urgency))
+
+        with pytest.raises(QuotaExhausted) as caught:
+            pacer.wait_turn(account, urgency)
+
+        assert isinstance(caught.value, KeptForSales) == (share < 10)
+        assert caught.value.retry_after_s == 15 * 3600
+
     def test_the_day_is_blings(self, make_pacer: Make, account: str) -> None:
         day = datetime(2026, 3, 2, 2, 59, tzinfo=UTC)
         pacer = make_pacer(rate_per_day=1, utcnow=lambda: day)
@@ -204,13 +223,13 @@ class TestQuota:
         pacer = make_pacer()
         for _ in range(3):
             take(pacer, account)
-        reserved = pacer._take(account, "someone")
+        reserved = pacer._take(account, "someone", LIVE)
         pacer.hold(account, 1)
 
         keys = list(pacer._redis.scan_iter(f"*{account}*"))
 
         assert reserved[0] > 0
-        assert len(keys) == 4
+        assert len(keys) == 7
         assert all(key.startswith(b"estoqueuni:") and pacer._redis.ttl(key) >= 0 for key in keys)
 
 
@@ -221,9 +240,9 @@ class TestWithoutRedis:
         pacer = make_pacer("redis://127.0.0.1:1", sleep=fake_time.sleep, monotonic=fake_time.monotonic)
 
         for _ in range(3):
-            pacer.note_left(account, pacer.wait_turn(account))
+            pacer.note_left(account, pacer.wait_turn(account, LIVE))
         pacer.hold(account, 30)
-        pacer.wait_turn(account)
+        pacer.wait_turn(account, LIVE)
 
         assert fake_time.sleeps == [1.0, 1.0, 30.0]
         assert pacer.requests_today(account) is None
@@ -243,13 +262,13 @@ class TestWithoutRedis:
         pacer = LocalPacer(sleep=fake_time.sleep, monotonic=fake_time.monotonic, max_wait_s=5)
 
         for _ in range(3):
-            pacer.wait_turn("matriz")
-        pacer.wait_turn("filial")
+            pacer.wait_turn("matriz", LIVE)
+        pacer.wait_turn("filial", LIVE)
         pacer.hold("matriz", 60)
 
         assert fake_time.sleeps == [1.0, 1.0]
         with pytest.raises(RateLimited):
-            pacer.wait_turn("matriz")
+            pacer.wait_turn("matriz", LIVE)
         assert pacer.requests_today("matriz") is None
 
 
