@@ -8,7 +8,8 @@ from bling.errors import BlingError, RateLimited, Rejected, quote_foreign
 
 def test_the_drawn_tree_is_the_real_one() -> None:
     drawing = inspect.getdoc(bling.errors) or ""
-    drawn = {line.lstrip(" │").split()[1] for line in drawing.splitlines() if line.lstrip(" │").startswith(("├──", "└──"))}
+    lines = [line.lstrip(" │") for line in drawing.splitlines()]
+    drawn = {line.split()[1] for line in lines if line.startswith(("├──", "└──"))}
     real = {
         name
         for name, found in vars(bling.errors).items()
