@@ -64,6 +64,14 @@ def urgency_of(errand: Errand, *, is_write: bool) -> Urgency:
     return Urgency[errand.name]
 
 
+class TokenPacer(Protocol):
+    def wait_token_turn(self) -> None:
+        """Wait until the token address may be called. Raises RateLimited when the wait would be too long."""
+
+    def hold_tokens(self, seconds: float) -> None:
+        """The token address asked for patience: nobody calls it within `seconds`. Never raises."""
+
+
 class Pacer(Protocol):
     def wait_turn(self, account_id: str, urgency: Urgency) -> str:
         """Wait until a request of this account may leave; returns the ticket to give to `note_left`.

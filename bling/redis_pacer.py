@@ -41,6 +41,10 @@ LEAVING_LIMIT_S = 4.0
 GRACE_MS = 100
 # An IP address may make 600 requests in ten seconds; all our accounts together stay well below.
 CEILING, CEILING_MS = 480, 10_000
+# And 20 calls of the token address in 60 s, beyond which it is blocked for an hour.
+TOKEN_CEILING, TOKEN_CEILING_MS = 18, 61_000
+# Whoever asks for a token holds the one right to refresh an account (bling.tokens.REFRESH_CLAIM_S).
+TOKEN_WAIT_S = 30.0
 
 # KEYS: 1 arrived    sorted set ticket -> ms by which its request has arrived at Bling
 #       2 leaving    sorted set ticket -> ms at which its turn came; the request has not left yet
@@ -172,6 +176,24 @@ if left then
 end
 """
 
+# KEYS: 1 tokens     sorted set ticket -> ms at which its turn came
+#       2 no tokens  ms until which nobody may ask for one
+# ARGV: 1 ticket  2 ceiling  3 ms of the ceiling  4 now
+# Returns 0: it is your turn, ms: ask again after that long.
+_TAKE_OAUTH_TURN = """
+local time = redis.call('TIME')
+local now = tonumber(ARGV[4]) or time[1] * 1000 + math.floor(time[2] / 1000)
+local free_from = tonumber(redis.call('GET', KEYS[2]) or now)
+if free_from > now then return free_from - now end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+    return redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] + ARGV[3] - now + 1
+end
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 0
+"""
+
 # KEYS: 1 hold  2 jitter · ARGV: 1 ms  2 jitter where none is noted  3 most jitter  4 ms to keep it  5 now
 # A longer hold is never shortened.
 _HOLD = """
@@ -182,6 +204,15 @@ if tonumber(redis.call('GET', KEYS[1]) or 0) < now + ARGV[1] then
 end
 local jitter = 2 * (redis.call('GET', KEYS[2]) or ARGV[2])
 redis.call('SET', KEYS[2], math.min(jitter, ARGV[3]), 'PX', ARGV[4])
+"""
+
+# KEYS: 1 hold · ARGV: 1 ms  2 now. A longer one is never shortened.
+_HOLD_TOKENS = """
+local time = redis.call('TIME')
+local now = tonumber(ARGV[2]) or time[1] * 1000 + math.floor(time[2] / 1000)
+if tonumber(redis.call('GET', KEYS[1]) or 0) < now + ARGV[1] then
+    redis.call('SET', KEYS[1], now + ARGV[1], 'PX', ARGV[1])
+end
 """
 
 _KEEP_COUNT_S = 3 * 24 * 3600
@@ -212,7 +243,9 @@ class RedisPacer:
         self._take_turn = redis.register_script(_TAKE_TURN)
         self._note_left = redis.register_script(_NOTE_LEFT)
         self._note_answered = redis.register_script(_NOTE_ANSWERED)
+        self._take_token_turn = redis.register_script(_TAKE_OAUTH_TURN)
         self._hold = redis.register_script(_HOLD)
+        self._hold_tokens = redis.register_script(_HOLD_TOKENS)
         self._redis = redis
         self._rate = rate_per_second
         self._quota = rate_per_day
@@ -226,6 +259,7 @@ class RedisPacer:
         self._monotonic = monotonic
         self._now_ms = now_ms
         self._fallback = LocalPacer(max_wait_s=max_wait_s, sleep=sleep, monotonic=monotonic)
+        self._token_fallback = LocalPacer(interval_s=15.0, max_wait_s=TOKEN_WAIT_S, sleep=sleep, monotonic=monotonic)
 
     def wait_turn(self, account_id: str, urgency: Urgency) -> str:
         ticket = uuid.uuid4().hex
@@ -247,6 +281,31 @@ class RedisPacer:
                 self._leave_line(account_id, ticket)
                 raise RateLimited("pacing", f"no turn within {self._max_wait_s:.0f} s", retry_after_s=wait_ms / 1000)
             self._sleep(wait_ms / 1000)
+
+    def wait_token_turn(self) -> None:
+        """Wait until the token address may be called. Raises RateLimited when the wait would be too long."""
+        ticket, asked_at = uuid.uuid4().hex, self._monotonic()
+        while True:
+            try:
+                wait_ms = self._ask_token_turn(ticket)
+            except RedisError as error:
+                self._let_redis_rest(error)
+                self._token_fallback.wait_turn("tokens", Urgency.LIVE_READ)
+                return
+            if not wait_ms:
+                return
+            if self._monotonic() - asked_at + wait_ms / 1000 > TOKEN_WAIT_S:
+                raise RateLimited("pacing", f"no token call within {TOKEN_WAIT_S:.0f} s", retry_after_s=wait_ms / 1000)
+            self._sleep(wait_ms / 1000)
+
+    def hold_tokens(self, seconds: float) -> None:
+        """The token address asked for patience: nobody calls it within `seconds`. Never raises."""
+        self._token_fallback.hold("tokens", seconds)
+        try:
+            if self._is_redis_trusted():
+                self._hold_tokens(keys=[f"{self._prefix}no-tokens"], args=[ceil(seconds * 1000), self._now_ms()])
+        except RedisError as error:
+            self._let_redis_rest(error)
 
     def note_left(self, account_id: str, ticket: str) -> None:
         try:
@@ -306,6 +365,12 @@ class RedisPacer:
             ],
         )
         return int(wait_ms), int(count)
+
+    def _ask_token_turn(self, ticket: str) -> int:
+        if not self._is_redis_trusted():
+            raise RedisError("resting after a failure")
+        keys = [f"{self._prefix}tokens", f"{self._prefix}no-tokens"]
+        return int(self._take_token_turn(keys=keys, args=[ticket, TOKEN_CEILING, TOKEN_CEILING_MS, self._now_ms()]))
 
     def _leave_line(self, account_id: str, ticket: str) -> None:
         try:

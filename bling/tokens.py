@@ -24,6 +24,7 @@ from bling.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
+from bling.pacing import TokenPacer
 from bling.payloads import PayloadError, parse_fault, parse_json, parse_tokens
 from bling.transport import Transport, refusal_of
 from bling.wire import Answer, NoAnswer
@@ -43,7 +44,14 @@ REFRESH_CLAIM_S = 90
 REST_AFTER_FAILURE_S = 15.0
 REST_AFTER_NO_CONNECTION_S = 1.0
 REST_AFTER_REFUSAL_S = 30.0
+# A block of the token address lasts an hour; asking now and then shows when it is over.
+HOLD_AFTER_429_S = 300.0
 _SAVE_ATTEMPTS = 5
+
+
+def lead_of(lifetime_s: float) -> timedelta:
+    """How long before its end a token that lives this long is renewed by whoever needs it."""
+    return timedelta(seconds=min(REFRESH_LEAD_S, REFRESH_LEAD_SHARE * lifetime_s))
 
 
 def authorize_url(authorize_address: str, client_id: str, state: str) -> str:
@@ -57,11 +65,19 @@ class OAuthClient:
     """The token address, on behalf of one registered app."""
 
     def __init__(
-        self, transport: Transport, client_id: str, client_secret: str, *, utcnow: Callable[[], datetime]
+        self,
+        transport: Transport,
+        client_id: str,
+        client_secret: str,
+        *,
+        utcnow: Callable[[], datetime],
+        pacer: TokenPacer | None = None,
     ) -> None:
+        """Without a `pacer` nobody counts the calls."""
         self._transport = transport
         self._credentials = (client_id, client_secret)
         self._utcnow = utcnow
+        self._pacer = pacer
 
     def exchange_code(self, code: str) -> Tokens:
         """Raises CodeRefused, AppRefused, or Unavailable; after the latter the code may be spent: authorize again."""
@@ -102,8 +118,12 @@ class OAuthClient:
         return self._transport.post_form(path, form, self._credentials)
 
     def _obtain(self, request: str, form: Mapping[str, str], refused: type[BlingError]) -> Tokens:
+        if self._pacer is not None:
+            self._pacer.wait_token_turn()
         asked_at = self._utcnow()  # The lifetime counts from here: an early refresh is harmless, a late one is not.
         answer = self._post(TOKEN_PATH, form)
+        if answer.status == 429 and self._pacer is not None:
+            self._pacer.hold_tokens(answer.retry_after_s or HOLD_AFTER_429_S)
         if 200 <= answer.status < 300:
             return parse_tokens(parse_json(answer.body or b""), asked_at)
         if _is_token_unknown(answer):
@@ -214,6 +234,14 @@ class TokenSource:
             raise AuthExpired("token refresh", "refused, and it is too early for another refresh", status=401)
         return renewed
 
+    def renew(self) -> bool:
+        """Refresh ahead of time, unless somebody else does so; whether it was done here. Raises as above."""
+        seen = self._known = self._store.load()
+        if not self._store.try_claim_refresh():
+            return False
+        renewed = self._known = self._refresh_claimed(lambda stored: stored.expires_at <= seen.expires_at, rest_s=0.0)
+        return renewed.access_token != seen.access_token
+
     def _try_renew(
         self, is_stale: Callable[[Tokens], bool], is_usable: Callable[[Tokens], bool], limit_s: float, rest_s: float
     ) -> str | None:
@@ -273,8 +301,7 @@ class TokenSource:
         return self._store.save(tokens)
 
     def _is_due(self, tokens: Tokens) -> bool:
-        lead_s = min(REFRESH_LEAD_S, REFRESH_LEAD_SHARE * tokens.lifetime_s)
-        return self._utcnow() >= tokens.expires_at - timedelta(seconds=lead_s)
+        return self._utcnow() >= tokens.expires_at - lead_of(tokens.lifetime_s)
 
     def _is_valid(self, tokens: Tokens) -> bool:
         return self._utcnow() < tokens.expires_at

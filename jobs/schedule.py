@@ -11,7 +11,7 @@ import queues
 from clock import utcnow
 from jobs.runtime import job
 from models import DirtySku, Event, EventState, Run, RunType
-from services import dirty, reconcile, runs
+from services import dirty, reconcile, runs, token_renewal
 
 # Work that is younger than this has a wake-up on its way.
 GRACE = timedelta(seconds=5)
@@ -36,6 +36,8 @@ def tick() -> None:
     for organization in reconcile.due_organizations():
         if reconcile.claim_reconcile(organization):
             runs.start_run(organization, RunType.CRON, skus=None, reason="schedule")
+    for account_id in token_renewal.due_for_renewal(now):
+        queues.enqueue("jobs.tokens.renew", account_id, queue=queues.BULK)
     stalled = Run.select().where(
         Run.is_scanning() & (Run.lease.is_null() | (Run.lease_until < now)) & (Run.created_at <= now - GRACE)
     )

@@ -127,7 +127,7 @@ def client_with(tokens: Tokens | MemoryTokens, client_id: str, client_secret: st
 
 
 def oauth_client(client_id: str, client_secret: str) -> OAuthClient:
-    return OAuthClient(transport(), client_id, client_secret, utcnow=utcnow)
+    return OAuthClient(transport(), client_id, client_secret, utcnow=utcnow, pacer=pacer())
 
 
 def app_of(account: Account) -> tuple[str, str]:
@@ -149,6 +149,11 @@ def shared_app() -> tuple[str, str] | None:
     if settings.bling_client_id and settings.bling_client_secret:
         return settings.bling_client_id, settings.bling_client_secret
     return None
+
+
+def renew_tokens(account: Account) -> bool:
+    """Refresh the account's tokens ahead of time; False: somebody else does, or has just done so. Raises BlingError."""
+    return TokenSource(AccountTokens(account.id), _app_client(account), utcnow=utcnow).renew()
 
 
 def requests_today(account: Account) -> int | None:

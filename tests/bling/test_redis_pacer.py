@@ -272,5 +272,57 @@ class TestWithoutRedis:
         assert pacer.requests_today("matriz") is None
 
 
+class TestTokenAddress:
+    def test_it_is_never_called_as_often_as_bling_blocks(self, redis_url: str) -> None:
+        now = 1_770_000_000.0
+        slept: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            slept.append(seconds)
+            now += seconds
+
+        pacer = RedisPacer(
+            Redis.from_url(redis_url),
+            rate_per_second=3,
+            rate_per_day=10,
+            utcnow=lambda: NOON,
+            prefix=f"{uuid.uuid4().hex}:",
+            sleep=sleep,
+            monotonic=lambda: now,
+            now_ms=lambda: int(now * 1000),
+        )
+        calls: list[float] = []
+        while now < 1_770_000_600:
+            try:
+                pacer.wait_token_turn()
+            except RateLimited as refused:
+                now += refused.retry_after_s
+            else:
+                calls.append(now)
+                now += 0.5
+
+        assert max(sum(1 for other in calls if one <= other <= one + 60) for one in calls) == 18
+        assert len(calls) > 170
+        assert max(slept, default=0) <= 30
+
+    def test_a_refusal_of_it_stops_every_process(self, make_pacer: Make) -> None:
+        prefix = f"{uuid.uuid4().hex}:"
+        make_pacer(prefix=prefix).hold_tokens(300)
+
+        with pytest.raises(RateLimited) as refused:
+            make_pacer(prefix=prefix, sleep=_refuse_to_sleep).wait_token_turn()
+
+        assert 290 < refused.value.retry_after_s <= 300
+
+    def test_without_redis_it_is_called_slowly(self, make_pacer: Make, fake_time: FakeTime) -> None:
+        pacer = make_pacer("redis://127.0.0.1:1", sleep=fake_time.sleep, monotonic=fake_time.monotonic)
+
+        for _ in range(3):
+            pacer.wait_token_turn()
+
+        assert fake_time.sleeps == [15.0, 15.0]
+
+
 def _refuse_to_sleep(seconds: float) -> None:
     raise AssertionError(f"slept {seconds}")
