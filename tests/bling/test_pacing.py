@@ -62,7 +62,7 @@ class Simulation:
         """One thread of some process that makes this many requests."""
 
         def ask() -> None:
-            self._ask(uuid.uuid4().hex, self.clock[0], urgency, count - 1)
+            self._ask(f"{self.luck.getrandbits(64):016x}", self.clock[0], urgency, count - 1)
 
         if count:
             self.at(max(self.clock[0], START_MS + begins_ms), ask)
@@ -135,7 +135,7 @@ def test_where_the_way_is_even_nothing_of_the_second_is_lost(simulate: Simulate)
     assert simulation.per_second() >= 3 / 1.02
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(40))
 def test_uneven_ways_never_make_four_requests_arrive_in_a_second(simulate: Simulate, seed: int) -> None:
     uneven = Network(
         connect=lambda luck: luck.choice((0, 0, 0, 150)),
