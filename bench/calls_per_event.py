@@ -20,7 +20,7 @@ FLOOR = {"reads": 2, "writes": 2}
 
 def main() -> None:
     rows = []
-    with opened(two_accounts=True) as world:
+    with opened(("matriz", "filial")) as world:
         world.rule(
             sources=(("matriz", "Geral"), ("matriz", "Loja física"), ("filial", "Geral")),
             targets=(("matriz", "Loja virtual"), ("filial", "Loja virtual")),

@@ -1,10 +1,15 @@
-"""The world of the benchmarks: the real engine, database, Redis and web program against the sandbox without limits."""
+"""The world of the benchmarks: the real engine, database, Redis and web program against the sandbox."""
 
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +22,10 @@ from migrations import upgrade
 from sandbox import Bling, serve
 from tests.stage import Stage, staged
 
+ROOT = Path(__file__).resolve().parent.parent
+DEPOSITS = ("Geral", "Loja física", "Loja virtual")
+CANECA = {"CANECA": {"Geral": 100, "Loja física": 50, "Loja virtual": 0}}
+
 
 @dataclass
 class World:
@@ -24,6 +33,7 @@ class World:
 
     bling: Bling
     stage: Stage
+    settings: Mapping[str, str]
 
     def rule(self, sources: Sequence[tuple[str, str]], targets: Sequence[tuple[str, str]]) -> None:
         self.stage.rule(sources, targets)
@@ -38,48 +48,100 @@ class World:
         requests = [r for r in self.bling.requests() if "/oauth/" not in r.path]
         return sum(r.method == "GET" for r in requests), sum(r.method == "POST" for r in requests)
 
+    def limit(self) -> None:
+        """From now on Bling limits us as it does: three requests a second for each account."""
+        self.bling.configure(rate_per_second=3, rate_per_day=120_000, ip_limits=True)
+        self.settings = {**self.settings, "BLING_RATE_PER_SECOND": "3"}
+
     def redeliver(self) -> None:
         for delivery in self.bling.deliveries():
             self.bling.redeliver(delivery.id)
 
+    @contextmanager
+    def workers(self, count: int) -> Iterator[None]:
+        """So many worker processes, up and waiting."""
+        environment = {**os.environ, **self.settings}
+        running = [
+            subprocess.Popen([sys.executable, "-m", "jobs.worker"], cwd=ROOT, env=environment) for _ in range(count)
+        ]
+        try:
+            while queues.worker_count() < count:
+                time.sleep(0.05)
+            yield
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
+
+    @contextmanager
+    def webhooks(self) -> Iterator[None]:
+        """Bling delivers its webhooks, echoes of our writes too."""
+        has_ended = threading.Event()
+
+        def deliver() -> None:
+            while not has_ended.is_set():
+                if not self.bling.pump():
+                    has_ended.wait(0.01)
+
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        try:
+            yield
+        finally:
+            has_ended.set()
+            thread.join()
+
+    def written(self) -> int:
+        """How many movements of ours Bling has made."""
+        return sum(r.status == 201 for r in self.bling.requests(method="POST", path="/estoques"))
+
+    def wait_until_written(self, writes: int, limit_s: float) -> None:
+        ends_at = time.monotonic() + limit_s
+        while (written := self.written()) < writes:
+            if time.monotonic() > ends_at:
+                raise TimeoutError(f"{written} of {writes} writes were made")
+            time.sleep(0.05)
+
 
 @contextmanager
-def opened(*, two_accounts: bool = False) -> Iterator[World]:
-    """A fresh world in a temporary directory."""
+def opened(
+    accounts: Sequence[str] = ("matriz", "filial", "avulsa"),
+    products: Mapping[str, Mapping[str, object]] = CANECA,
+    *,
+    window_s: float = 0.2,
+) -> Iterator[World]:
+    """A fresh world in a temporary directory; every account has the products, and nobody limits us."""
     logging.disable(logging.WARNING)
     bling = Bling(background=False, seed=1)
     bling.no_limits()
     bling.add_app("shared-id", "shared-secret", redirect_uri="http://localhost/bling/callback")
-    keys = ("matriz", "filial") if two_accounts else ("matriz", "filial", "avulsa")
-    deposits = ("Geral", "Loja física", "Loja virtual")
-    for key in keys:
-        bling.add_account(key, key.capitalize(), deposits=deposits)
+    for key in accounts:
+        bling.add_account(key, key.capitalize(), deposits=DEPOSITS)
     with (
         tempfile.TemporaryDirectory(prefix="eu-bench-", dir="/tmp") as directory,
         running_redis(Path(directory) / "redis") as redis,
         serve(bling) as server,
     ):
-        config = activate(
-            Config.from_env(
-                {
-                    "VAR_DIR": directory,
-                    "REDIS_URL": redis.url,
-                    "PUBLIC_URL": "http://localhost",
-                    "BLING_CLIENT_ID": "shared-id",
-                    "BLING_CLIENT_SECRET": "shared-secret",
-                    "BLING_API_URL": f"{server.url}/Api/v3",
-                    "BLING_RATE_PER_SECOND": "1000",
-                    "LOG_LEVEL": "ERROR",
-                }
-            )
-        )
+        settings = {
+            "VAR_DIR": directory,
+            "REDIS_URL": redis.url,
+            "PUBLIC_URL": "http://localhost",
+            "BLING_CLIENT_ID": "shared-id",
+            "BLING_CLIENT_SECRET": "shared-secret",
+            "BLING_API_URL": f"{server.url}/Api/v3",
+            "BLING_RATE_PER_SECOND": "1000",
+            "SETTLE_WINDOW_S": str(window_s),
+            "LOG_LEVEL": "ERROR",
+        }
+        config = activate(Config.from_env(settings))
         database = db.init_database(config.database_url)
         queues.init_queues(config.redis_url)
         with db.connection():
             upgrade(database)
-        products = {"CANECA": {key: {"Geral": 100, "Loja física": 50, "Loja virtual": 0} for key in keys}}
-        with staged(config, bling, products, window_s=0.2, accounts=keys) as stage:
-            yield World(bling, stage)
+        stock = {sku: dict.fromkeys(accounts, deposits) for sku, deposits in products.items()}
+        with staged(config, bling, stock, window_s=window_s, accounts=accounts) as stage:
+            yield World(bling, stage, settings)
     bling.close()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from bling.breaker import Breaker, NoBreaker
 from bling.errors import AuthExpired, UnexpectedAnswer
 from bling.pacing import BLING_TIME_ZONE, Errand, Pacer
 from bling.payloads import (
@@ -77,6 +78,7 @@ class BlingClient:
         *,
         utcnow: Callable[[], datetime],
         errand: Errand = Errand.LIVE,
+        breaker: Breaker | None = None,
     ) -> None:
         self._transport = transport
         self._tokens = tokens
@@ -84,6 +86,7 @@ class BlingClient:
         self._account_id = account_id
         self._utcnow = utcnow
         self._errand = errand
+        self._breaker = breaker or NoBreaker()
 
     def get_company(self) -> Company:
         return self._read("/empresas/me/dados-basicos", [], parse_company)
@@ -203,10 +206,10 @@ class BlingClient:
     def _authorized(self, call: Callable[[Caller], T]) -> T:
         token = self._tokens.access_token()
         try:
-            return call(Caller(self._account_id, token, self._pacer, self._errand))
+            return call(Caller(self._account_id, token, self._pacer, self._errand, self._breaker))
         except AuthExpired:
             token = self._tokens.token_refused(token)
-        return call(Caller(self._account_id, token, self._pacer, self._errand))
+        return call(Caller(self._account_id, token, self._pacer, self._errand, self._breaker))
 
 
 def _as_deleted(product: Product) -> Product:

@@ -11,6 +11,7 @@
     ├── RateLimited            come back after `retry_after_s`
     ├── QuotaExhausted         the day's requests are used up: come back after `retry_after_s`
     │   └── KeptForSales       the rest of them is for more urgent requests
+    ├── CircuitOpen            Bling has kept failing and is left alone: come back after `retry_after_s`
     ├── Unavailable            a read failed in spite of its retries: put it off
     ├── UnexpectedAnswer       a read was answered with rubbish: put it off and report it
     ├── NotSent                a write never left this machine: certainly not applied, may be planned again
@@ -110,6 +111,10 @@ class RateLimited(_ComeBackLater):
 
 class QuotaExhausted(_ComeBackLater):
     """Too many requests in this day of Bling's calendar."""
+
+
+class CircuitOpen(_ComeBackLater):
+    """The account, or Bling as a whole, has failed so often that it is left alone for a while; nothing was sent."""
 
 
 class KeptForSales(QuotaExhausted):

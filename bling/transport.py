@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from bling.breaker import BLOCK_REST_S, Breaker, Ending, NoBreaker
 from bling.errors import (
     AuthExpired,
     BlingError,
@@ -34,6 +35,7 @@ from core.backoff import delay_s, should_retry_read
 T = TypeVar("T")
 
 _DAILY = re.compile(r"\bdia\b|diári", re.IGNORECASE)
+_BLOCKED = re.compile(r"\bIP\b.*bloque|bloque.*\bIP\b", re.IGNORECASE)
 _HOLD_S = 1.0
 _QUOTA_HOLD_S = 3600.0
 # A write that was allowed to leave leaves within this time or not at all: a process that was paused in between must not
@@ -49,8 +51,10 @@ class Caller:
     token: str = field(repr=False)
     pacer: Pacer = field(repr=False)
     errand: Errand = Errand.LIVE
+    breaker: Breaker = field(default_factory=NoBreaker, repr=False)
 
     def wait_turn(self, *, is_write: bool) -> str:
+        self.breaker.admit(self.account_id)
         return self.pacer.wait_turn(self.account_id, urgency_of(self.errand, is_write=is_write))
 
 
@@ -166,8 +170,13 @@ class Transport:
             left_at = self._monotonic()
             caller.pacer.note_left(caller.account_id, ticket)
 
-        answer = self._wire.send(method, target, body=body, headers=headers, note_left=note_left, leave_by=leave_by)
+        try:
+            answer = self._wire.send(method, target, body=body, headers=headers, note_left=note_left, leave_by=leave_by)
+        except NoAnswer:
+            caller.breaker.note(caller.account_id, Ending.FAILED)
+            raise
         caller.pacer.note_answered(caller.account_id, ticket, self._monotonic() - left_at)
+        caller.breaker.note(caller.account_id, _ending_of(answer))
         return answer
 
     def _hold_back(self, caller: Caller, failure: BlingError, attempt: int) -> float:
@@ -175,8 +184,16 @@ class Transport:
         wait_s = delay_s(attempt, self._jitter())
         if not isinstance(failure, RateLimited):
             return wait_s
+        if _BLOCKED.search(failure.reason):
+            caller.breaker.trip(max(failure.retry_after_s, BLOCK_REST_S))
         caller.pacer.hold(caller.account_id, failure.retry_after_s)
         return max(wait_s, failure.retry_after_s)
+
+
+def _ending_of(answer: Answer) -> Ending:
+    if answer.status < 400:
+        return Ending.WELL
+    return Ending.FAILED if answer.status >= 500 else Ending.REFUSED
 
 
 def _read_value(request: str, answer: Answer, parse: Callable[[object], T]) -> T:

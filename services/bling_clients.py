@@ -17,12 +17,14 @@ from redis import Redis
 
 import config
 import queues
+from bling.breaker import RedisBreaker
 from bling.client import BlingClient
 from bling.errors import (
     AppRefused,
     AuthExpired,
     AuthLost,
     BlingError,
+    CircuitOpen,
     CodeRefused,
     Forbidden,
     KeptForSales,
@@ -43,6 +45,7 @@ from clock import utcnow
 from core.values import Tokens
 from db import connection
 from models import Account, AccountState
+from services.dirty import hasten
 from services.secrets import SecretUnreadable, seal, unseal
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ _WORDS: tuple[tuple[type[BlingError], str], ...] = (
     (CodeRefused, "O código de autorização expirou ou já foi usado."),
     (Forbidden, "Falta uma permissão (escopo) no aplicativo cadastrado no Bling."),
     (NotFound, "O Bling não encontrou o que foi pedido."),
+    (CircuitOpen, "O Bling não tem respondido por esta conta; tentamos de novo em instantes."),
     (KeptForSales, "As requisições que restam hoje nesta conta ficam guardadas para as vendas."),
     (QuotaExhausted, "O limite de requisições do dia desta conta foi atingido."),
     (RateLimited, "O Bling pediu para esperar: requisições demais em pouco tempo."),
@@ -113,7 +117,7 @@ def client_for(account: Account, errand: Errand = Errand.LIVE) -> BlingClient:
     """
     store = AccountTokens(account.id)
     source = TokenSource(store, _app_client(account), utcnow=utcnow)
-    return BlingClient(transport(), source, pacer(), account.id, utcnow=utcnow, errand=errand)
+    return BlingClient(transport(), source, pacer(), account.id, utcnow=utcnow, errand=errand, breaker=breaker())
 
 
 def client_with(tokens: Tokens | MemoryTokens, client_id: str, client_secret: str, pace_key: str) -> BlingClient:
@@ -156,6 +160,17 @@ def renew_tokens(account: Account) -> bool:
     return TokenSource(AccountTokens(account.id), _app_client(account), utcnow=utcnow).renew()
 
 
+def take_up(account_id: str) -> None:
+    """The account answers again: what waited for it need not wait any longer."""
+    with connection():
+        account = Account.get_or_none(Account.id == account_id)
+        if account is None:
+            return
+        organization_id: str = account.organization_id
+        hasten(organization_id)
+    queues.kick(organization_id)
+
+
 def requests_today(account: Account) -> int | None:
     """How many requests the account made in Bling's current day; None when Redis cannot tell."""
     return pacer().requests_today(account.id)
@@ -168,6 +183,15 @@ def transport() -> Transport:
 def pacer() -> RedisPacer:
     settings = config.current()
     return _pacer(queues.shared_connection(), settings.bling_rate_per_second, settings.bling_rate_per_day)
+
+
+def breaker() -> RedisBreaker:
+    return _breaker(queues.shared_connection())
+
+
+@lru_cache(maxsize=4)
+def _breaker(redis: Redis) -> RedisBreaker:
+    return RedisBreaker(redis, on_closed=take_up)
 
 
 @lru_cache(maxsize=4)

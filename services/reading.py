@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from decimal import Decimal
 
-import queues
 from bling.client import NEGATIVE, POSITIVE, BlingClient
 from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted, Unavailable
 from bling.payloads import find_deposit_balance
@@ -21,8 +20,8 @@ from core.skus import Problem
 from core.values import ProductBalance
 from db import connection
 from models import Account, Deposit, Product
-from services.bling_clients import client_for, note_failure
-from services.dirty import RENEW_EVERY_S, hasten
+from services.bling_clients import client_for, note_failure, take_up
+from services.dirty import RENEW_EVERY_S
 from services.frames import CellFrame, PoolFrame, Readings, Unread
 from services.silence import HUNG_S, is_silent, note_hung
 
@@ -81,14 +80,6 @@ def _answers(account: Account, client_of: ClientFor) -> bool:
     return True
 
 
-def _take_up(account: Account) -> None:
-    """What waited for the account need not wait any longer."""
-    organization_id: str = account.organization_id
-    with connection():
-        hasten(organization_id)
-    queues.kick(organization_id)
-
-
 def _read_account(
     account: Account, cells: list[CellFrame], client_of: ClientFor
 ) -> Mapping[tuple[str, str], Seen | Unread]:
@@ -102,7 +93,7 @@ def _read_account(
     except BlingError as error:
         log.warning("Account %s could not be read: %s", account.id, error)
         if isinstance(error, Unavailable) and monotonic() - started_at >= HUNG_S:
-            note_hung(account.id, lambda: _answers(account, client_of), lambda: _take_up(account))
+            note_hung(account.id, lambda: _answers(account, client_of), lambda: take_up(account.id))
         with connection():
             note_failure(account, error)
         return _unread(cells, _reason(error))
