@@ -1,4 +1,4 @@
-"""One request over the wire and what came of it: a session per thread, time-outs on everything, no retries.
+"""One request over the wire and what came of it: connections that are kept, time-outs on everything, no retries.
 
 Whether a request left is not guessed from the kind of exception but seen at the socket: `NoAnswer.has_left` is false
 exactly when not one byte was handed to a connection.
@@ -66,7 +66,7 @@ class Wire:
         self._max_body_bytes = max_body_bytes
         self._max_idle_s = max_idle_s
         self._monotonic = monotonic
-        self._own = _ThreadState()
+        self._free: list[_Line] = []
 
     def send(
         self,
@@ -84,12 +84,12 @@ class Wire:
         After `leave_by`, a moment of the monotonic clock, nothing leaves any more.
         """
         departure = _Departure(note_left, leave_by, self._monotonic)
-        session = self._session()
-        if method == "POST" and self._monotonic() - self._own.used_at > self._max_idle_s:
-            session.close()  # Drops the kept-alive connections; the session itself stays usable.
+        line = self._take_line()
+        if method == "POST" and self._monotonic() - line.used_at > self._max_idle_s:
+            line.session.close()  # Drops the kept-alive connection; the session itself stays usable.
         _departures.current = departure
         try:
-            response = session.request(
+            response = line.session.request(
                 method,
                 self._base_url + target,
                 data=body,
@@ -100,13 +100,15 @@ class Wire:
                 stream=True,
             )
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            # Nobody knows what is still on its way there.
+            line.session.close()
             raise NoAnswer(_tell(error), has_left=departure.has_begun) from error
         finally:
             _departures.current = None
             departure.finish()
         with response:
             content = self._body_of(response)
-        self._own.used_at = self._monotonic()
+        self._give_back(line)
         return Answer(response.status_code, content, _retry_after_s(response.headers.get("Retry-After")))
 
     def _body_of(self, response: requests.Response) -> bytes | None:
@@ -122,26 +124,37 @@ class Wire:
             return None
         return bytes(content)
 
-    def _session(self) -> requests.Session:
-        # A child process must not share its parent's connections, so a session belongs to a thread of one process.
-        if self._own.session is None or self._own.process_id != os.getpid():
-            session = requests.Session()
-            session.trust_env = False
-            session.headers.update({"Accept": "application/json", "enable-jwt": "1", "User-Agent": _USER_AGENT})
-            # A cookie set for one account must not travel with the next account's requests.
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _WatchedAdapter())
-            self._own.session = session
-            self._own.process_id = os.getpid()
-            self._own.used_at = self._monotonic()
-        return self._own.session
+    def _take_line(self) -> _Line:
+        """The line that was used last, whichever thread used it, or a new one; nobody else has it meanwhile."""
+        while self._free:
+            try:
+                line = self._free.pop()
+            except IndexError:  # Another thread was faster.
+                break
+            # A child process must not share its parent's connections.
+            if line.process_id == os.getpid():
+                return line
+        session = requests.Session()
+        session.trust_env = False
+        session.headers.update({"Accept": "application/json", "enable-jwt": "1", "User-Agent": _USER_AGENT})
+        # A cookie set for one account must not travel with the next account's requests.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _WatchedAdapter())
+        return _Line(session, os.getpid(), self._monotonic())
+
+    def _give_back(self, line: _Line) -> None:
+        line.used_at = self._monotonic()
+        self._free.append(line)
 
 
-class _ThreadState(threading.local):
-    session: requests.Session | None = None
-    process_id: int = 0
-    used_at: float = 0.0
+@dataclass(slots=True)
+class _Line:
+    """A session that keeps one connection open, for one request at a time."""
+
+    session: requests.Session
+    process_id: int
+    used_at: float
 
 
 class _Departure:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import has_request_context, request
 
+import queues
 from bling.tokens import TokenSource
 from bling.transport import Transport
 from clock import utcnow
@@ -36,6 +37,14 @@ def skip_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads are repeated at once, and nobody waits for another process's refresh of a token."""
     monkeypatch.setattr(bling_clients, "_transport", lambda url: Transport(url, sleep=lambda _s: None))
     monkeypatch.setattr(bling_clients, "TokenSource", partial(TokenSource, refused_wait_limit_s=0.0))
+
+
+def mend(stage: Stage) -> None:
+    """Bling is well again, and as much time has passed as an account that keeps failing is left alone for."""
+    stage.bling.faults.clear()
+    redis = queues.shared_connection()
+    for key in redis.scan_iter("estoqueuni:{breaker}:*"):
+        redis.delete(key)
 
 
 class Killed(BaseException):

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -85,17 +86,33 @@ def test_it_keeps_no_cookies(server: Recorder, transport: Transport, caller: Cal
     assert "Cookie" not in server.requests[1].headers
 
 
-def test_it_keeps_its_connection_within_a_thread(server: Recorder, transport: Transport, caller: Caller) -> None:
+def test_connections_are_kept_and_serve_one_thread_after_the_other(
+    server: Recorder, transport: Transport, caller: Caller
+) -> None:
     server.will(reply(200, {}), reply(200, {}), reply(200, {}))
 
-    read(transport, caller)
-    read(transport, caller)
-    other = threading.Thread(target=read, args=(transport, caller))
-    other.start()
-    other.join()
+    for _ in range(3):
+        thread = threading.Thread(target=read, args=(transport, caller))
+        thread.start()
+        thread.join()
 
-    first, second, third = (request.connection for request in server.requests)
-    assert first == second != third
+    assert len({request.connection for request in server.requests}) == 1
+
+
+def test_a_connection_serves_one_request_at_a_time(server: Recorder, transport: Transport, caller: Caller) -> None:
+    both_are_there = threading.Barrier(2, timeout=10)
+
+    def wait_for_the_other(*exchange: object) -> None:
+        both_are_there.wait()
+        reply(200, {})(*exchange)
+
+    server.will(wait_for_the_other, wait_for_the_other)
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(read, transport, caller) for _ in range(2)]:
+            assert done.result() == {}
+
+    assert len({request.connection for request in server.requests}) == 2
 
 
 def test_a_child_process_opens_a_connection_of_its_own(server: Recorder, transport: Transport, caller: Caller) -> None:

@@ -27,7 +27,7 @@ from services.dirty import Claim, mark_dirty
 from services.runs import start_run
 from services.writes import settle_undecided
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
-from tests.trouble import Killed, expire_leases, hit_writes_only, settle_with, skip_waits
+from tests.trouble import Killed, expire_leases, hit_writes_only, mend, settle_with, skip_waits
 
 pytestmark = pytest.mark.stories
 
@@ -104,7 +104,7 @@ def test_a_source_that_cannot_be_read_lets_targets_fall_but_not_rise(stage: Stag
     assert (items("BONE")[-1].status, items("BONE")[-1].error) == ("retry", "unreadable")
     assert not_read(items("BONE")[-1]) == {("Filial", SHELF): "unreadable"}
 
-    stage.bling.faults.clear()
+    mend(stage)
     look(stage, rounds=2)
 
     assert shown(stage, "CANECA") == [11, 11, 11]
@@ -153,7 +153,7 @@ def test_a_sale_on_an_account_that_is_down_is_found_when_it_is_back(stage: Stage
     stage.bling.sell("filial", "CANECA", 1, SHELF)
     look(stage, rounds=2)
 
-    stage.bling.faults.clear()
+    mend(stage)
     look(stage)
 
     assert (shown(stage), on_shelves(stage)) == ([10, 10, 10], 10)

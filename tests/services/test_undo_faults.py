@@ -20,7 +20,7 @@ from services.derivations import derive
 from services.undo import Selection, plan, start_undo
 from tests.factories import make_user
 from tests.stage import ACCOUNTS, SHELF, SHOP, Stage, look, set_window, staged
-from tests.trouble import Killed, expire_leases, hit_writes_only, settle_with, skip_waits
+from tests.trouble import Killed, expire_leases, hit_writes_only, mend, settle_with, skip_waits
 
 pytestmark = pytest.mark.stories
 
@@ -114,7 +114,7 @@ def test_nothing_is_raised_while_a_source_cannot_be_read(stage: Stage, ana: User
     assert shown(stage) == [1, 3, 0]
     assert fate(again) == ("failed", "unreadable")
 
-    stage.bling.faults.clear()
+    mend(stage)
     seen = plan(stage.organization, Selection(run_id=first.id))
     again = start_undo(stage.organization, ana, seen.selection, seen.fingerprint, ())
     look(stage, rounds=2)
