@@ -12,7 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.world import World, opened, table  # noqa: E402
+from bench.tables import table  # noqa: E402
+from bench.world import World, opened  # noqa: E402
 
 SKU = "CANECA"
 FLOOR = {"reads": 2, "writes": 2}

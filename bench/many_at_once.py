@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.world import World, opened, table  # noqa: E402
+from bench.tables import table  # noqa: E402
+from bench.world import World, opened  # noqa: E402
 
 RATE = 3
 WORKERS = 2

@@ -69,6 +69,8 @@ def look_at_cell(
     if open_write is not None:
         return _blocked(book, seen, reserved, open_write, writes, window)
     difference = seen.physical - book.accounted
+    if difference == ZERO and not events:
+        return _until(reserved_again_at, Look(accounted=book.accounted, reserved=reserved))
     since = [write for write in writes if write.ended_at >= book.read_at]
     start = book.accounted - total(write.quantity for write in since)
     if difference == ZERO:

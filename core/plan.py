@@ -161,7 +161,8 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
     virtual = pool.balance is BalanceKind.VIRTUAL
     cells = sorted(pool.cells, key=lambda cell: (cell.role is Role.TARGET, cell.position, cell.key))
     joins_at = {cell.key: due for cell in cells if (due := _joins_at(cell, pool.window)) is not None}
-    cells = [replace(cell, seen=None, unread="put_off") if cell.key in joins_at else cell for cell in cells]
+    if joins_at:
+        cells = [replace(cell, seen=None, unread="put_off") if cell.key in joins_at else cell for cell in cells]
     looks = {cell.key: _look(pool, cell, cell.seen) for cell in cells if cell.seen is not None}
     again = [*joins_at.values(), *(look.again_at for look in looks.values() if look.again_at is not None)]
     must_look = bool(joins_at) or any(look.must_look for look in looks.values())
@@ -274,7 +275,13 @@ def _wish_write_backs(
     carried: Decimal, targets: Sequence[_Now], sources: Sequence[_Now], wishes: list[Wish], held: dict[str, str]
 ) -> Decimal:
     """Give what is owed, `carried` from before and moved on targets now, to sources; return what stays owed."""
-    moved = [Debt(one.look.movement, one.cell.account) for one in targets if one.look is not None]
+    moved = [
+        Debt(one.look.movement, one.cell.account)
+        for one in targets
+        if one.look is not None and one.look.movement != ZERO
+    ]
+    if not moved and carried == ZERO:
+        return ZERO
     takers = [
         Taker(
             key=one.cell.key,
@@ -297,9 +304,9 @@ def _wish_write_backs(
 
 
 def _wish_target(target: _Now, wanted: Decimal, lower_only: bool, wishes: list[Wish], held: dict[str, str]) -> None:
-    wish = Wish(target.cell.key, wanted - target.accounted, target.accounted, Purpose.TARGET)
-    if wish.quantity == ZERO:
+    if wanted == target.accounted:
         return
+    wish = Wish(target.cell.key, wanted - target.accounted, target.accounted, Purpose.TARGET)
     if not target.is_writable:
         held[wish.key] = target.obstacle
     elif lower_only and wish.is_increase:

@@ -67,7 +67,7 @@ def share_out(debts: Iterable[Debt], takers: Sequence[Taker]) -> Shares:
     left = ZERO
     held: set[str] = set()
     # What comes back is on a shelf again before anything is taken from there.
-    for debt in sorted(debts, key=lambda debt: debt.is_sale):
+    for debt in sorted((debt for debt in debts if debt.quantity != ZERO), key=lambda debt: debt.is_sale):
         order = in_order(takers, debt.account)
         able = [taker for taker in order if taker.is_writable]
         rest = _take(debt.quantity, able, shares)
