@@ -128,9 +128,9 @@ class PoolPlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Now:
-    """A cell after its look: what counts from here on."""
+    """A cell after its look: what counts from here on. Not frozen: there are many, and nobody else sees them."""
 
     cell: CellInput
     look: Look | None
@@ -186,11 +186,10 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
             level, owed = level + owed, ZERO
 
     again_at = min(again, default=None)
-    nothing = PoolPlan(looks, owed, level, None, {}, (), {}, missing, again_at, must_look, joins_at)
     pool_unknown = not pool.is_begun and any(cell.role is Role.SOURCE or virtual for cell in never_read)
     is_empty = not sources and level is None and not pool.had_sources
     if pool_unknown or (pool.mode is Mode.MIRROR and level is None) or not targets or is_empty:
-        return nothing
+        return PoolPlan(looks, owed, level, None, {}, (), {}, missing, again_at, must_look, joins_at)
 
     available = _available(pool, level, owed, sources, targets)
     wishes: list[Wish] = []
@@ -204,7 +203,7 @@ def plan_pool(pool: PoolInput) -> PoolPlan:
         wanted[target.cell.key] = apply_rule(target.cell.rule or TargetRule(), available, decimals) + target.reserved
         _wish_target(target, wanted[target.cell.key], bool(missing), wishes, held)
     wishes.sort(key=lambda wish: (wish.purpose is Purpose.TARGET, wish.is_increase))
-    return replace(nothing, owed=owed, available=available, wanted=wanted, wishes=tuple(wishes), held=held)
+    return PoolPlan(looks, owed, level, available, wanted, tuple(wishes), held, missing, again_at, must_look, joins_at)
 
 
 def _joins_at(cell: CellInput, window: timedelta) -> datetime | None:

@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 SCALE = 6
 _STEP = Decimal(1).scaleb(-SCALE)
 _MAX_MILLIONTHS = 2**63 - 1
+_ONE, _SURELY_FITS = Decimal(1), Decimal(10**12)
 # A context of our own: the thread's default one may have been changed by a caller.
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
@@ -22,6 +23,9 @@ def to_quantity(value: Decimal | int | str) -> Decimal:
     Raises ValueError for anything that is no finite number or does not fit the database's BIGINT of millionths;
     floats and booleans are refused too, because they reach us only by a mistake.
     """
+    if type(value) is Decimal and value.is_finite() and value.same_quantum(_ONE) and abs(value) < _SURELY_FITS:
+        # What nearly every quantity is, and what there is nothing to do about.
+        return value or Decimal(0)
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
         raise ValueError(f"a quantity is a Decimal, an int or a numeral, not {type(value).__name__}")
     if isinstance(value, str) and "_" in value:
