@@ -20,7 +20,8 @@ from config import Config, activate
 from devserver.redis_server import running_redis
 from migrations import upgrade
 from sandbox import Bling, serve
-from tests.stage import Stage, staged
+from tests.factories import make_organization
+from tests.stage import Stage, connect, staged
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPOSITS = ("Geral", "Loja física", "Loja virtual")
@@ -38,6 +39,19 @@ class World:
     def rule(self, sources: Sequence[tuple[str, str]], targets: Sequence[tuple[str, str]]) -> None:
         self.stage.rule(sources, targets)
         self.settle()
+
+    def merchant(self, slug: str, products: Mapping[str, Mapping[str, object]]) -> Stage:
+        """One more merchant, with two accounts and a rule from one's shelf to the other's shop."""
+        keys = (f"{slug}-matriz", f"{slug}-filial")
+        for key in keys:
+            self.bling.add_account(key, key, deposits=DEPOSITS)
+            for sku, stock in products.items():
+                self.bling.add_product(key, sku, stock=stock, announce=False)
+        organization = make_organization(slug=slug)
+        accounts = {key: connect(self.bling, organization, key) for key in keys}
+        stage = Stage(self.bling, self.stage.config, organization, accounts)
+        stage.rule(sources=((keys[0], "Geral"),), targets=((keys[1], "Loja virtual"),))
+        return stage
 
     def settle(self) -> None:
         """Send every webhook and settle until nothing is left."""

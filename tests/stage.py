@@ -141,7 +141,7 @@ def staged(
     try:
         with db.connection():
             organization = make_organization()
-            connected = {key: _connect(bling, organization, key) for key in accounts}
+            connected = {key: connect(bling, organization, key) for key in accounts}
             yield Stage(bling, chosen, organization, connected)
     finally:
         server.shutdown()
@@ -150,7 +150,7 @@ def staged(
             db.database.obj.close_all()
 
 
-def _connect(bling: Bling, organization: Organization, key: str) -> Account:
+def connect(bling: Bling, organization: Organization, key: str) -> Account:
     issued = bling.issue_tokens(key, "shared-id")
     account_id = new_id()
     tokens = Tokens(issued.access_token, issued.refresh_token, utcnow() + timedelta(hours=6), 21600)
