@@ -1,4 +1,4 @@
-"""Webhooks a second that are verified, stored and deduplicated, as a ratio to a bare Flask view under the same gunicorn.
+"""Webhooks a second that are verified, stored and deduplicated, as a ratio to a bare Flask view, gunicorn the same.
 
 Every tenth event is one that came before. Bling waits five seconds for an answer; how long the slowest hundredth takes
 is measured at half of the load that was reached.
@@ -159,9 +159,11 @@ def _receive(connection: socket.socket) -> bytes:
 
 @contextmanager
 def bare() -> Iterator[int]:
-    with tempfile.TemporaryDirectory(prefix="eu-bench-", dir="/tmp") as directory:
-        with served({"VAR_DIR": directory, "REDIS_URL": "redis://127.0.0.1:1"}, "bench.bare:app") as port:
-            yield port
+    with (
+        tempfile.TemporaryDirectory(prefix="eu-bench-", dir="/tmp") as directory,
+        served({"VAR_DIR": directory, "REDIS_URL": "redis://127.0.0.1:1"}, "bench.bare:app") as port,
+    ):
+        yield port
 
 
 @contextmanager
