@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from decimal import Decimal
 
 from bling.client import NEGATIVE, POSITIVE, BlingClient
-from bling.errors import AuthLost, BlingError, Forbidden, QuotaExhausted, Unavailable
+from bling.errors import AuthLost, BlingError, CircuitOpen, Forbidden, QuotaExhausted, Unavailable
 from bling.payloads import find_deposit_balance
 from clock import monotonic, utcnow
 from core.facts import Seen
@@ -75,6 +75,8 @@ def _answers(account: Account, client_of: ClientFor) -> bool:
     started_at = monotonic()
     try:
         client_of(account).get_company()
+    except CircuitOpen:
+        return False
     except BlingError:
         return monotonic() - started_at < HUNG_S
     return True

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from peewee import Database
 
+from bling.errors import CircuitOpen
 from bling.transport import Transport
 from config import Config
-from models import RunItem, StockWrite
+from models import Account, RunItem, StockWrite
 from sandbox import Bling
-from services import bling_clients, silence
+from services import bling_clients, reading, silence
 from services.settle import settle_due
 from tests.stage import SHELF, SHOP, Stage, staged
 
@@ -94,6 +95,13 @@ def test_it_is_asked_again_with_growing_rests_and_its_answer_is_told_once(monkey
     assert rests == [2.0, 4.0, 8.0, 15.0, 15.0]
     assert told == ["conta"]
     assert not silence.is_silent("conta")
+
+
+def test_an_account_that_nobody_asks_has_not_answered(stage: Stage) -> None:
+    def left_alone(_account: Account) -> Any:
+        raise CircuitOpen("circuit breaker", "left alone after failures", retry_after_s=1.0)
+
+    assert not reading._answers(stage.accounts["avulsa"], left_alone)
 
 
 class InTheOpen:
