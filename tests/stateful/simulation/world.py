@@ -27,6 +27,7 @@ import jobs.catalog
 import jobs.schedule
 import jobs.sync
 import queues
+from bling.breaker import NoBreaker
 from clock import utcnow
 from config import Config
 from core.values import Tokens
@@ -200,6 +201,7 @@ class World:
             (bling_clients, "_app_client", lambda _account: None),
             (bling_clients, "transport", lambda: transport),
             (bling_clients, "pacer", lambda: turns),
+            (bling_clients, "breaker", NoBreaker),
             *_wherever("ThreadPoolExecutor", futures.ThreadPoolExecutor, threads),
             *_wherever("wait", futures.wait, wait_for),
             (silence, "threading", SimpleNamespace(Thread=thread, Lock=threading.Lock)),
