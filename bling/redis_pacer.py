@@ -171,7 +171,8 @@ if left then
         -- One that was fast on the whole may have been slow on the way there, by what is usual; and the next one may be
         -- faster than any so far, by as much again.
         local quick = math.min(fastest, before)
-        late = math.max(took, typical) - math.max(0, 2 * quick - typical)
+        local usual = math.max(typical, quick)
+        late = math.max(took, usual) - math.max(0, 2 * quick - usual)
     end
     local jitter = tonumber(redis.call('GET', KEYS[3]) or ARGV[3])
     redis.call('ZADD', KEYS[1], 'XX', left + math.min(math.ceil(late), jitter), ARGV[1])

@@ -45,7 +45,7 @@ REST_AFTER_FAILURE_S = 15.0
 REST_AFTER_NO_CONNECTION_S = 1.0
 REST_AFTER_REFUSAL_S = 30.0
 # A block of the token address lasts an hour; asking now and then shows when it is over.
-HOLD_AFTER_429_S = 300.0
+HOLD_AFTER_429_S, LONGEST_HOLD_S = 300.0, 3600.0
 _SAVE_ATTEMPTS = 5
 
 
@@ -123,7 +123,7 @@ class OAuthClient:
         asked_at = self._utcnow()  # The lifetime counts from here: an early refresh is harmless, a late one is not.
         answer = self._post(TOKEN_PATH, form)
         if answer.status == 429 and self._pacer is not None:
-            self._pacer.hold_tokens(answer.retry_after_s or HOLD_AFTER_429_S)
+            self._pacer.hold_tokens(min(answer.retry_after_s or HOLD_AFTER_429_S, LONGEST_HOLD_S))
         if 200 <= answer.status < 300:
             return parse_tokens(parse_json(answer.body or b""), asked_at)
         if _is_token_unknown(answer):

@@ -55,7 +55,16 @@ class Caller:
 
     def wait_turn(self, *, is_write: bool) -> str:
         self.breaker.admit(self.account_id)
-        return self.pacer.wait_turn(self.account_id, urgency_of(self.errand, is_write=is_write))
+        try:
+            return self.pacer.wait_turn(self.account_id, urgency_of(self.errand, is_write=is_write))
+        except BaseException:
+            self.breaker.give_back(self.account_id)
+            raise
+
+    def give_back(self, ticket: str) -> None:
+        """The request of this turn is not made."""
+        self.pacer.note_left(self.account_id, ticket)
+        self.breaker.give_back(self.account_id)
 
 
 class Transport:
@@ -134,7 +143,11 @@ class Transport:
         ticket = caller.wait_turn(is_write=True)
         leave_by = self._monotonic() + LEAVE_WITHIN_S
         if before_leaving is not None:
-            before_leaving()
+            try:
+                before_leaving()
+            except BaseException:
+                caller.give_back(ticket)
+                raise
         try:
             return _read_value(request, self._send(caller, ticket, "POST", path, body, leave_by), parse)
         except NoAnswer as broken:

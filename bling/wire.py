@@ -22,6 +22,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 _USER_AGENT = "EstoqueUni/1"
+# Networks forget connections on which nothing happens.
+MAX_IDLE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class Wire:
         """
         departure = _Departure(note_left, leave_by, self._monotonic)
         line = self._take_line()
-        if method == "POST" and self._monotonic() - line.used_at > self._max_idle_s:
+        max_idle_s = self._max_idle_s if method == "POST" else MAX_IDLE_S
+        if self._monotonic() - line.used_at > max_idle_s:
             line.session.close()  # Drops the kept-alive connection; the session itself stays usable.
         _departures.current = departure
         try:

@@ -36,8 +36,8 @@ def tick() -> None:
     for organization in reconcile.due_organizations():
         if reconcile.claim_reconcile(organization):
             runs.start_run(organization, RunType.CRON, skus=None, reason="schedule")
-    for account_id in token_renewal.due_for_renewal(now):
-        queues.enqueue("jobs.tokens.renew", account_id, queue=queues.BULK)
+    for account_id, ends_ms in token_renewal.due_for_renewal(now):
+        queues.enqueue("jobs.tokens.renew", account_id, ends_ms, queue=queues.BULK)
     stalled = Run.select().where(
         Run.is_scanning() & (Run.lease.is_null() | (Run.lease_until < now)) & (Run.created_at <= now - GRACE)
     )

@@ -7,6 +7,6 @@ from services import token_renewal
 
 
 @job
-def renew(account_id: str) -> None:
-    """Renew the account's tokens, unless somebody has just done so."""
-    token_renewal.renew(account_id)
+def renew(account_id: str, ends_ms: int) -> None:
+    """Renew the account's tokens, if they are still those that end at this moment, in ms."""
+    token_renewal.renew(account_id, ends_ms)

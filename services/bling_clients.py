@@ -160,15 +160,15 @@ def renew_tokens(account: Account) -> bool:
     return TokenSource(AccountTokens(account.id), _app_client(account), utcnow=utcnow).renew()
 
 
-def take_up(account_id: str) -> None:
-    """The account answers again: what waited for it need not wait any longer."""
+def take_up(account_id: str | None) -> None:
+    """The account, None: every one, answers again: what waited for it need not wait any longer."""
     with connection():
-        account = Account.get_or_none(Account.id == account_id)
-        if account is None:
-            return
-        organization_id: str = account.organization_id
-        hasten(organization_id)
-    queues.kick(organization_id)
+        owners = Account.select(Account.organization).where(Account.state == AccountState.CONNECTED).distinct()
+        if account_id is not None:
+            owners = owners.where(Account.id == account_id)
+        waiting = [account.organization_id for account in owners if hasten(account.organization_id)]
+    for organization_id in waiting:
+        queues.kick(organization_id)
 
 
 def requests_today(account: Account) -> int | None:

@@ -236,11 +236,10 @@ def mark_forgotten(before: datetime) -> set[str]:
     return set(found)
 
 
-def hasten(organization_id: str) -> None:
-    """Make due now what waits for another try."""
-    DirtySku.update(due_at=utcnow()).where(
-        (DirtySku.organization == organization_id) & (DirtySku.attempts > 0) & DirtySku.lease.is_null()
-    ).execute()
+def hasten(organization_id: str) -> bool:
+    """Make due now what waits for another try; whether there is anything."""
+    waiting = (DirtySku.organization == organization_id) & (DirtySku.attempts > 0) & DirtySku.lease.is_null()
+    return bool(DirtySku.update(due_at=utcnow()).where(waiting).execute())
 
 
 def live_waits(organization_id: str) -> bool:

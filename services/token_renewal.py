@@ -27,8 +27,8 @@ REST = timedelta(minutes=5)
 log = logging.getLogger(__name__)
 
 
-def due_for_renewal(now: datetime | None = None) -> list[str]:
-    """Accounts whose tokens have to be renewed now; at most AT_ONCE of them."""
+def due_for_renewal(now: datetime | None = None) -> list[tuple[str, int]]:
+    """Accounts whose tokens have to be renewed now, at most AT_ONCE, each with the ms at which its tokens end."""
     now = now or utcnow()
     is_free = Account.refresh_lease.is_null() | (Account.refresh_lease_until < now)
     is_rested = Account.last_error_at.is_null() | (Account.last_error_at < now - REST)
@@ -44,7 +44,9 @@ def due_for_renewal(now: datetime | None = None) -> list[str]:
         .order_by(Account.token_expires_at, Account.id)
     )
     waiting = list(listed)
-    return [account.id for account in waiting[:AT_ONCE]] if _is_time(waiting, now) else []
+    if not _is_time(waiting, now):
+        return []
+    return [(account.id, _ms(account.token_expires_at)) for account in waiting[:AT_ONCE]]
 
 
 def _is_time(waiting: Sequence[Account], now: datetime) -> bool:
@@ -57,10 +59,18 @@ def _is_time(waiting: Sequence[Account], now: datetime) -> bool:
     return any(begin <= now for begin in begins)
 
 
-def renew(account_id: str) -> None:
-    """What the job does: renew the tokens of the account if it is connected. Its page says what went wrong."""
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def renew(account_id: str, ends_ms: int) -> None:
+    """What the job does: renew the tokens of the account if it is connected. Its page says what went wrong.
+
+    Tokens that end at another moment than the ones it was asked for are new ones: while all workers are busy the same
+    account is asked for again and again.
+    """
     account = Account.get_or_none((Account.id == account_id) & (Account.state == AccountState.CONNECTED))
-    if account is None:
+    if account is None or account.token_expires_at is None or _ms(account.token_expires_at) != ends_ms:
         return
     try:
         renew_tokens(account)

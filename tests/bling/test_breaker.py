@@ -28,13 +28,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def told() -> list[str]:
-    """Accounts of which somebody was told that they answer again."""
+def told() -> list[str | None]:
+    """Accounts of which somebody was told that they answer again; None: all of them."""
     return []
 
 
 @pytest.fixture
-def process(redis_url: str, clock: Clock, told: list[str]) -> Iterator[Make]:
+def process(redis_url: str, clock: Clock, told: list[str | None]) -> Iterator[Make]:
     """Makes breakers as processes of one installation have them."""
     redis, prefix = Redis.from_url(redis_url), f"{uuid.uuid4().hex}:"
     yield lambda: RedisBreaker(redis, prefix=prefix, on_closed=told.append, now_ms=lambda: clock.ms)
@@ -75,7 +75,7 @@ def test_one_answer_in_between_begins_the_count_anew(process: Make, ending: Endi
     assert rest_of(breaker) == 0
 
 
-def test_after_the_rest_one_request_goes_first(process: Make, clock: Clock, told: list[str]) -> None:
+def test_after_the_rest_one_request_goes_first(process: Make, clock: Clock, told: list[str | None]) -> None:
     breaker = process()
     fail(breaker)
     clock.pass_s(1)
@@ -121,7 +121,9 @@ def test_requests_that_were_under_way_make_the_rest_no_longer(process: Make) -> 
     assert rest_of(breaker) == 1.0
 
 
-def test_when_nobody_answers_bling_as_a_whole_is_left_alone(process: Make, clock: Clock, told: list[str]) -> None:
+def test_when_nobody_answers_bling_as_a_whole_is_left_alone(
+    process: Make, clock: Clock, told: list[str | None]
+) -> None:
     breaker = process()
     for number in range(FAILURES_OF_ALL + ACCOUNTS):
         breaker.note(f"conta-{number % 3}", FAILED)
@@ -132,7 +134,7 @@ def test_when_nobody_answers_bling_as_a_whole_is_left_alone(process: Make, clock
     assert rest_of(breaker, "outra") == 0
     breaker.note("outra", WELL)
 
-    assert told == ["outra"]
+    assert told == [None]
     assert rest_of(breaker, "conta-que-nunca-falhou") == 0
 
 
@@ -164,7 +166,76 @@ def test_a_block_stops_everybody(process: Make, clock: Clock) -> None:
 
     assert rest_of(process(), "filial") == 60
     clock.pass_s(60)
-    assert rest_of(process(), "filial") == 0
+    probing = process()
+    assert rest_of(probing, "filial") == 0
+    assert rest_of(process(), "matriz") == PROBE_MS / 1000
+    probing.note("filial", WELL)
+    assert rest_of(process(), "matriz") == 0
+
+
+def test_no_block_lasts_longer_than_blings(process: Make) -> None:
+    process().trip(86_400)
+
+    assert rest_of(process()) == 600
+
+
+def test_accounts_that_keep_failing_hold_up_no_other_merchant(process: Make, clock: Clock) -> None:
+    dead, well = process(), process()
+    for number in range(FAILURES_OF_ALL + ACCOUNTS):
+        dead.note(f"conta-{number % 3}", FAILED)
+    waited = 0.0
+    for _ in range(20):
+        for account in ("conta-0", "conta-1", "conta-2"):
+            if rest_of(dead, account) == 0:
+                clock.pass_s(1)
+                dead.note(account, FAILED)
+        waited = max(waited, rest_of(well, "loja"))
+        clock.pass_s(5)
+
+        assert rest_of(well, "loja") == 0
+
+    assert waited <= 5
+
+
+def test_a_request_that_is_not_made_after_all_holds_up_nobody(process: Make, clock: Clock) -> None:
+    breaker = process()
+    fail(breaker)
+    clock.pass_s(1)
+    assert rest_of(breaker) == 0
+
+    breaker.give_back("matriz")
+
+    assert rest_of(process()) == 0
+
+
+def test_a_late_failure_keeps_nobody_from_hearing_of_the_success(process: Make, clock: Clock) -> None:
+    breaker = process()
+    fail(breaker)
+    clock.pass_s(1)
+    assert rest_of(breaker) == 0
+
+    breaker.note("matriz", FAILED)
+    clock.pass_s(2)
+    assert rest_of(breaker) == 0
+    breaker.note("matriz", WELL)
+
+    assert rest_of(process()) == 0
+
+
+def test_whoever_cannot_be_told_does_not_spoil_the_answer(redis_url: str, clock: Clock) -> None:
+    def break_down(_account_id: str | None) -> None:
+        raise RuntimeError("no database")
+
+    redis = Redis.from_url(redis_url)
+    breaker = RedisBreaker(redis, prefix=f"{uuid.uuid4().hex}:", on_closed=break_down, now_ms=lambda: clock.ms)
+    fail(breaker)
+    clock.pass_s(1)
+    breaker.admit("matriz")
+
+    breaker.note("matriz", WELL)
+
+    assert rest_of(breaker) == 0
+    redis.close()
 
 
 def test_without_redis_nobody_is_left_alone() -> None:
