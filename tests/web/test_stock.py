@@ -210,7 +210,7 @@ def test_the_timeline_goes_back_page_by_page(ana: Browser, shop: Shop) -> None:
 def test_an_undo_is_called_by_its_name_wherever_it_wrote(ana: Browser, shop: Shop) -> None:
     rows = stocked(shop)
     item = make_item(make_run(shop.organization, "manual", undoes="{}"), "CANECA-01")
-    make_write(rows["home"], 3, item)  # type: ignore[arg-type]
+    make_write(rows["home"], 3, item, ended_at=utcnow() + timedelta(seconds=1))  # type: ignore[arg-type]
 
     page = text(ana.get("/estoque/CANECA-01").text)
 
