@@ -62,7 +62,8 @@ def apply(rule: TargetRule, available: Decimal, decimals: int) -> Decimal:
     """What a target with this rule shows when the pool has `available`."""
     if rule.stop_at is not None and available <= rule.stop_at:
         return NOTHING
-    shown = max(NOTHING, _EXACT.subtract(available, rule.reserve) if rule.reserve else available)
+    beyond = _EXACT.subtract(available, rule.reserve) if rule.reserve else available  # pragma: no mutate
+    shown = max(NOTHING, beyond)
     if rule.percent != WHOLE:
         share = _EXACT.divide(_EXACT.multiply(shown, rule.percent), WHOLE)
         shown = share.quantize(Decimal(f"1E-{decimals}"), context=_EXACT)

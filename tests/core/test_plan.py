@@ -697,3 +697,18 @@ def test_books_do_not_start_from_a_balance_that_may_be_old(told: Any, written_at
     assert plan.joins_at == ({} if waits_s is None else {FILIAL: ago(-waits_s)})
     assert (FILIAL in plan.looks) is (waits_s is None)
     assert plan.missing == ({} if waits_s is None else {FILIAL: "put_off"})
+
+
+def test_a_mirror_that_cannot_be_worked_out_yet_keeps_its_level() -> None:
+    plan = plan_pool(mirror(target(5, 3, changed_at=None), target(None, None, key=AVULSA), level=5))
+
+    assert (plan.available, plan.level, plan.owed) == (None, D(3), D(0))
+
+
+def test_a_cell_that_joins_later_is_named_beside_those_that_are_written() -> None:
+    newcomer = target(None, 4, key=AVULSA, written_at=ago(1))
+
+    plan = plan_pool(pool(source(10), target(12), newcomer, is_begun=True))
+
+    assert writes(plan) == {FILIAL: -2}
+    assert set(plan.joins_at) == {AVULSA}
