@@ -15,11 +15,12 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
 from redis import Redis, RedisError
+from redis.commands.core import Script
 
 from bling.errors import KeptForSales, QuotaExhausted, RateLimited
 from bling.local_pacer import LocalPacer
@@ -197,26 +198,23 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 0
 """
 
-# KEYS: 1 hold  2 jitter · ARGV: 1 ms  2 jitter where none is noted  3 most jitter  4 ms to keep it  5 now
-# A longer hold is never shortened.
+# KEYS: 1 hold · ARGV: 1 ms  2 now. A longer hold is never shortened.
 _HOLD = """
-local time = redis.call('TIME')
-local now = tonumber(ARGV[5]) or time[1] * 1000 + math.floor(time[2] / 1000)
-if tonumber(redis.call('GET', KEYS[1]) or 0) < now + ARGV[1] then
-    redis.call('SET', KEYS[1], now + ARGV[1], 'PX', ARGV[1])
-end
-local jitter = 2 * (redis.call('GET', KEYS[2]) or ARGV[2])
-redis.call('SET', KEYS[2], math.min(jitter, ARGV[3]), 'PX', ARGV[4])
-"""
-
-# KEYS: 1 hold · ARGV: 1 ms  2 now. A longer one is never shortened.
-_HOLD_TOKENS = """
 local time = redis.call('TIME')
 local now = tonumber(ARGV[2]) or time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(redis.call('GET', KEYS[1]) or 0) < now + ARGV[1] then
     redis.call('SET', KEYS[1], now + ARGV[1], 'PX', ARGV[1])
 end
 """
+
+# KEYS: 1 hold  2 jitter · ARGV: 1 ms  2 now  3 jitter where none is noted  4 most jitter  5 ms to keep it
+_HOLD_AND_ALLOW_FOR_MORE = (
+    _HOLD
+    + """
+local jitter = 2 * (redis.call('GET', KEYS[2]) or ARGV[3])
+redis.call('SET', KEYS[2], math.min(jitter, ARGV[4]), 'PX', ARGV[5])
+"""
+)
 
 _KEEP_COUNT_S = 3 * 24 * 3600
 _KEEP_ARRIVED_MS = 10_000
@@ -247,8 +245,8 @@ class RedisPacer:
         self._note_left = redis.register_script(_NOTE_LEFT)
         self._note_answered = redis.register_script(_NOTE_ANSWERED)
         self._take_token_turn = redis.register_script(_TAKE_OAUTH_TURN)
-        self._hold = redis.register_script(_HOLD)
-        self._hold_tokens = redis.register_script(_HOLD_TOKENS)
+        self._hold = redis.register_script(_HOLD_AND_ALLOW_FOR_MORE)
+        self._hold_tokens = redis.register_script(_HOLD)
         self._redis = redis
         self._rate = rate_per_second
         self._quota = rate_per_day
@@ -304,38 +302,21 @@ class RedisPacer:
     def hold_tokens(self, seconds: float) -> None:
         """The token address asked for patience: nobody calls it within `seconds`. Never raises."""
         self._token_fallback.hold("tokens", seconds)
-        try:
-            if self._is_redis_trusted():
-                self._hold_tokens(keys=[f"{self._prefix}no-tokens"], args=[ceil(seconds * 1000), self._now_ms()])
-        except RedisError as error:
-            self._let_redis_rest(error)
+        self._tell(self._hold_tokens, [f"{self._prefix}no-tokens"], [ceil(seconds * 1000), self._now_ms()])
 
     def note_left(self, account_id: str, ticket: str) -> None:
-        try:
-            if self._is_redis_trusted():
-                keys = self._keys(account_id, "arrived", "leaving", "flying", "jitter")
-                self._note_left(keys=keys, args=[ticket, JITTER_MS, _KEEP_ARRIVED_MS, self._now_ms()])
-        except RedisError as error:
-            self._let_redis_rest(error)
+        keys = self._keys(account_id, "arrived", "leaving", "flying", "jitter")
+        self._tell(self._note_left, keys, [ticket, JITTER_MS, _KEEP_ARRIVED_MS, self._now_ms()])
 
     def note_answered(self, account_id: str, ticket: str, took_s: float) -> None:
-        try:
-            if self._is_redis_trusted():
-                keys = [*self._keys(account_id, "arrived", "flying", "jitter"), f"{self._prefix}answers"]
-                took_ms = round(took_s * 1000, 1)
-                args: list[str | float] = [ticket, took_ms, JITTER_MS, MEASURED_AFTER, PERIOD_MS, self._now_ms()]
-                self._note_answered(keys=keys, args=args)
-        except RedisError as error:
-            self._let_redis_rest(error)
+        keys = [*self._keys(account_id, "arrived", "flying", "jitter"), f"{self._prefix}answers"]
+        took_ms = round(took_s * 1000, 1)
+        self._tell(self._note_answered, keys, [ticket, took_ms, JITTER_MS, MEASURED_AFTER, PERIOD_MS, self._now_ms()])
 
     def hold(self, account_id: str, seconds: float) -> None:
         self._fallback.hold(account_id, seconds)
-        try:
-            if self._is_redis_trusted():
-                args = [max(1, ceil(seconds * 1000)), JITTER_MS, MAX_JITTER_MS, JITTER_KEPT_MS, self._now_ms()]
-                self._hold(keys=self._keys(account_id, "hold", "jitter"), args=args)
-        except RedisError as error:
-            self._let_redis_rest(error)
+        args = [max(1, ceil(seconds * 1000)), self._now_ms(), JITTER_MS, MAX_JITTER_MS, JITTER_KEPT_MS]
+        self._tell(self._hold, self._keys(account_id, "hold", "jitter"), args)
 
     def requests_today(self, account_id: str) -> int | None:
         try:
@@ -374,6 +355,14 @@ class RedisPacer:
             raise RedisError("resting after a failure")
         keys = [f"{self._prefix}tokens", f"{self._prefix}no-tokens"]
         return int(self._take_token_turn(keys=keys, args=[ticket, TOKEN_CEILING, TOKEN_CEILING_MS, self._now_ms()]))
+
+    def _tell(self, script: Script, keys: list[str], args: Sequence[str | float]) -> None:
+        """Run a script whose answer nobody waits for; a Redis that is away is let rest."""
+        try:
+            if self._is_redis_trusted():
+                script(keys=keys, args=args)
+        except RedisError as error:
+            self._let_redis_rest(error)
 
     def _leave_line(self, account_id: str, ticket: str) -> None:
         try:

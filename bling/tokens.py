@@ -234,13 +234,11 @@ class TokenSource:
             raise AuthExpired("token refresh", "refused, and it is too early for another refresh", status=401)
         return renewed
 
-    def renew(self) -> bool:
-        """Refresh ahead of time, unless somebody else does so; whether it was done here. Raises as above."""
-        seen = self._known = self._store.load()
-        if not self._store.try_claim_refresh():
-            return False
-        renewed = self._known = self._refresh_claimed(lambda stored: stored.expires_at <= seen.expires_at, rest_s=0.0)
-        return renewed.access_token != seen.access_token
+    def renew(self) -> None:
+        """Refresh ahead of time, unless somebody else does so. Raises as above."""
+        seen = self._store.load()
+        if self._store.try_claim_refresh():
+            self._known = self._refresh_claimed(lambda stored: stored.expires_at <= seen.expires_at, rest_s=0.0)
 
     def _try_renew(
         self, is_stale: Callable[[Tokens], bool], is_usable: Callable[[Tokens], bool], limit_s: float, rest_s: float

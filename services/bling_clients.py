@@ -155,9 +155,9 @@ def shared_app() -> tuple[str, str] | None:
     return None
 
 
-def renew_tokens(account: Account) -> bool:
-    """Refresh the account's tokens ahead of time; False: somebody else does, or has just done so. Raises BlingError."""
-    return TokenSource(AccountTokens(account.id), _app_client(account), utcnow=utcnow).renew()
+def renew_tokens(account: Account) -> None:
+    """Refresh the account's tokens ahead of time, unless somebody else does so. Raises BlingError."""
+    TokenSource(AccountTokens(account.id), _app_client(account), utcnow=utcnow).renew()
 
 
 def take_up(account_id: str | None) -> None:
